@@ -1,0 +1,30 @@
+"""Every exception that we raise on purpose, in one tree.
+
+The text of each is written for the person or client at the other end: it names the value and what was
+expected, and never carries a secret. The edges translate once: the REST API to a status code, the
+control channel to `RegisterResponse.Error` or an HTTP status. A bug is an ordinary exception.
+"""
+
+
+class HeadscaleError(Exception):
+    """Something that may be told to the peer as it stands."""
+
+
+class Malformed(HeadscaleError):
+    """The peer broke the protocol or sent a value that is not one (HTTP 400)."""
+
+
+class Refused(HeadscaleError):
+    """Well formed, but the peer may not have it (HTTP 401 or 403)."""
+
+
+class NotFound(HeadscaleError):
+    """What was named does not exist (HTTP 404)."""
+
+
+class Conflict(HeadscaleError):
+    """What was asked clashes with what is there (HTTP 409)."""
+
+
+class Unavailable(HeadscaleError):
+    """We cannot do it now, and nothing was changed (HTTP 503)."""
