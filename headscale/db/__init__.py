@@ -1,0 +1,1 @@
+"""Where records become durable; the only package that knows SQLAlchemy."""

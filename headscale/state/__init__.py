@@ -1,0 +1,1 @@
+"""What the tailnet is: an immutable snapshot, pure steps that change it, and the one writer that applies them."""

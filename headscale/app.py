@@ -1,0 +1,279 @@
+"""Builds the object graph of a server, starts it, and stops it in reverse."""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from headscale import tls
+from headscale.api.server import serve_api
+from headscale.clock import Clock, SystemClock
+from headscale.config import Config, EmbeddedDERP, Listen, TLSFiles
+from headscale.control.dispatch import Dispatcher
+from headscale.control.housekeeping import housekeep
+from headscale.control.poll import PollHandler
+from headscale.control.presence import Presence
+from headscale.control.public import PublicPages
+from headscale.control.register import RegisterHandler
+from headscale.control.upgrade import ControlUpgrade
+from headscale.db.database import Database, open_sqlite
+from headscale.derp.regions import EmbeddedRegion, embedded_region, merge, parse_yaml
+from headscale.derp.server import DerpServer
+from headscale.derp.stun import StunProtocol
+from headscale.errors import Malformed, Unavailable
+from headscale.keyfiles import load_or_create
+from headscale.keys import NodeKey, machine_key
+from headscale.mapper.fanout import Fanout
+from headscale.state.restore import restore
+from headscale.state.writer import Writer
+from headscale.tailcfg.derpmap import DERPMap, DERPRegion
+
+log = logging.getLogger(__name__)
+
+# What a browser or a compressed bomb may send to the main listener at most.
+REQUEST_MAX_BYTES: Final = 64 * 1024
+SHUTDOWN_S: Final = 3.0
+SECURITY_HEADERS: Final = {
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A running server."""
+
+    config: Config
+    writer: Writer
+    fanout: Fanout
+    url: str
+    failed: asyncio.Future[None]
+
+
+@asynccontextmanager
+async def running(
+    config: Config, *, clock: Clock | None = None, grace_s: float | None = None
+) -> AsyncIterator[App]:
+    """A server with this configuration, for as long as the context lasts.
+
+    Raises Unavailable or Malformed, with what to do about it, when it cannot start; then nothing is left
+    behind. The database's lock is taken before anything else, so that a second server on the same data
+    leaves the first one alone.
+    """
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        database = await _open_database(stack, config)
+        server_key = load_or_create(config.noise_key_path)
+        certificate = _main_certificate(config)
+        relay_certificate = _relay_certificate(config, clock) if certificate is None else None
+        writer = await _writer(database, config, clock, relay_certificate)
+        fanout = Fanout(writer, clock)
+        presence = Presence(writer) if grace_s is None else Presence(writer, grace_s=grace_s)
+        failed = await _start_tasks(stack, writer, fanout, presence)
+
+        public = PublicPages(writer, server_key=machine_key(server_key.public), ping=database.ping)
+        polls = PollHandler(writer, fanout, presence)
+        dispatcher = Dispatcher(
+            {
+                ("POST", "/machine/register"): RegisterHandler(writer).handle,
+                ("POST", "/machine/map"): polls.handle,
+            }
+        )
+        upgrade = ControlUpgrade(server_key, clock, dispatcher)
+        routes = [*public.routes(), *upgrade.routes()]
+        if config.derp is not None:
+            derp = _start_relay(stack, config.derp, clock, public)
+            await _listen_stun(stack, config.derp.stun_listen)
+            if relay_certificate is None:
+                routes += derp.routes()
+            else:
+                context = _context(_relay_files(config.derp))
+                await _listen(stack, _web_app(derp.routes()), config.derp.tls_listen, context)
+        await _listen(stack, _web_app(routes), config.listen, certificate)
+        stack.push_async_callback(upgrade.close)
+        stack.callback(fanout.end_all)
+        await serve_api(stack, writer, database.ping, config)
+        yield App(config, writer, fanout, config.tailnet.server_url, failed)
+
+
+async def _open_database(stack: AsyncExitStack, config: Config) -> Database:
+    config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    database = await open_sqlite(config.sqlite_path)
+    stack.push_async_callback(database.close)
+    return database
+
+
+async def _writer(
+    database: Database, config: Config, clock: Clock, relay: tls.ServerCertificate | None
+) -> Writer:
+    now = clock.now()
+    kept = await database.load(now)
+    snapshot = restore(
+        settings=config.tailnet,
+        derp_map=derp_map_of(config, relay),
+        users=kept.users,
+        pre_auth_keys=kept.pre_auth_keys,
+        nodes=kept.nodes,
+        last_ids=kept.last_ids,
+        now=now,
+    )
+    log.info("state loaded users=%d nodes=%d", len(kept.users), len(kept.nodes))
+    return Writer(snapshot, database, clock)
+
+
+def derp_map_of(config: Config, relay: tls.ServerCertificate | None) -> DERPMap:
+    """The relays that clients are told of: from files, and our own."""
+    sources = []
+    for path in config.derp_paths:
+        try:
+            sources.append(parse_yaml(path.read_bytes()))
+        except OSError as problem:
+            raise Unavailable(f"derp.paths: {path} cannot be read: {problem.strerror}") from problem
+        except Malformed as problem:
+            raise Malformed(f"derp.paths: {path}: {problem}") from None
+    embedded = _embedded_region(config, relay) if config.derp is not None else None
+    derp_map = merge(sources, embedded=embedded)
+    if not derp_map.regions:
+        raise Malformed(
+            "no DERP relay is configured, and clients cannot work without one: set derp.server.enabled"
+        )
+    return derp_map
+
+
+def _embedded_region(config: Config, relay: tls.ServerCertificate | None) -> DERPRegion:
+    """Our own relay as clients reach it: behind the server's URL, or on its own listener with a pin."""
+    assert config.derp is not None
+    url = urlsplit(config.tailnet.server_url)
+    return embedded_region(
+        EmbeddedRegion(
+            region_id=config.derp.region_id,
+            code=config.derp.region_code,
+            name=config.derp.region_name,
+            host=url.hostname or "localhost",
+            derp_port=config.derp.tls_listen.port if relay else url.port or 443,
+            stun_port=config.derp.stun_listen.port,
+            ipv4=config.derp.ipv4,
+            ipv6=config.derp.ipv6,
+            cert_pin=tls.pin(relay.certificate) if relay else None,
+        )
+    )
+
+
+def _main_certificate(config: Config) -> ssl.SSLContext | None:
+    return _context(config.tls) if config.tls is not None else None
+
+
+def _relay_certificate(config: Config, clock: Clock) -> tls.ServerCertificate | None:
+    """Clients reach relays by TLS only. Behind a proxy (an https URL) the proxy's certificate serves them."""
+    url = urlsplit(config.tailnet.server_url)
+    if config.derp is None or url.scheme == "https":
+        return None
+    files = _relay_files(config.derp)
+    return tls.load_or_create(
+        [url.hostname or "localhost"],
+        certificate_path=files.certificate,
+        key_path=files.key,
+        now=clock.now(),
+    )
+
+
+def _relay_files(derp: EmbeddedDERP) -> TLSFiles:
+    return TLSFiles(certificate=derp.tls_dir / "derp.crt", key=derp.tls_dir / "derp.key")
+
+
+def _context(files: TLSFiles) -> ssl.SSLContext:
+    return tls.server_context(certificate_path=files.certificate, key_path=files.key)
+
+
+def _start_relay(stack: AsyncExitStack, derp: EmbeddedDERP, clock: Clock, public: PublicPages) -> DerpServer:
+    async def admit(node_key: NodeKey, source: str) -> bool:
+        return not derp.verify_clients or public.may_relay(node_key)
+
+    server = DerpServer(load_or_create(derp.key_path), clock, admit)
+    stack.push_async_callback(server.close)
+    return server
+
+
+async def _start_tasks(
+    stack: AsyncExitStack, writer: Writer, fanout: Fanout, presence: Presence
+) -> asyncio.Future[None]:
+    """The tasks of the server's life. The future fails when one of them does: then nothing can be trusted."""
+    failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def start(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+
+        def done(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (problem := task.exception()) and not failed.done():
+                failed.set_exception(problem)
+
+        task.add_done_callback(done)
+        return task
+
+    async def stop(task: asyncio.Task[None]) -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def drain(task: asyncio.Task[None]) -> None:
+        writer.close()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(drain, start("writer", writer.run()))
+    stack.push_async_callback(stop, start("fanout", fanout.run()))
+    stack.push_async_callback(stop, start("housekeeping", housekeep(writer)))
+    stack.push_async_callback(presence.close)
+    return failed
+
+
+def _web_app(routes: list[web.RouteDef]) -> web.Application:
+    app = web.Application(client_max_size=REQUEST_MAX_BYTES)
+    app.on_response_prepare.append(_secure)
+    app.add_routes(routes)
+    return app
+
+
+async def _secure(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(SECURITY_HEADERS)
+
+
+async def _listen(
+    stack: AsyncExitStack, app: web.Application, listen: Listen, certificate: ssl.SSLContext | None
+) -> None:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S, handler_cancellation=True)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    try:
+        await web.TCPSite(runner, listen.host or None, listen.port, ssl_context=certificate).start()
+    except OSError as problem:
+        raise _cannot_listen(listen, "tcp", problem) from problem
+
+
+async def _listen_stun(stack: AsyncExitStack, listen: Listen) -> None:
+    """One socket for each family, so that nobody's IPv4 address is reported in its IPv6 form."""
+    hosts = [listen.host] if listen.host else ["0.0.0.0", "::"] if socket.has_ipv6 else ["0.0.0.0"]  # noqa: S104
+    loop = asyncio.get_running_loop()
+    for host in hosts:
+        try:
+            transport, _ = await loop.create_datagram_endpoint(StunProtocol, local_addr=(host, listen.port))
+        except OSError as problem:
+            if host == "::" and len(hosts) > 1:
+                log.info("no STUN over IPv6: %s", problem.strerror)
+                continue
+            raise _cannot_listen(listen, "udp", problem) from problem
+        stack.callback(transport.close)
+
+
+def _cannot_listen(listen: Listen, protocol: str, problem: OSError) -> Unavailable:
+    where = f"{listen.host or '*'}:{listen.port}/{protocol}"
+    return Unavailable(
+        f"cannot listen on {where}: {problem.strerror or problem}. Stop what uses it, or choose another address"
+    )

@@ -1,0 +1,67 @@
+"""What the operator decided, as frozen values. How a file and the environment become one: `configfile`."""
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Final
+
+from headscale.records import TailnetSettings
+
+EMBEDDED_REGION_ID: Final = 999
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """Where a socket listens; an empty host is every address."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TLSFiles:
+    """The server's certificate chain and key, PEM."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedDERP:
+    """The relay inside the server.
+
+    On the main listener when that has a certificate; else on `tls_listen` with a self-signed one that clients
+    are told to pin.
+    """
+
+    key_path: Path
+    region_id: int = EMBEDDED_REGION_ID
+    region_code: str = "headscale"
+    region_name: str = "headscale embedded relay"
+    verify_clients: bool = True
+    stun_listen: Listen = Listen(host="", port=3478)
+    tls_listen: Listen = Listen(host="", port=8443)
+    tls_dir: Path
+    ipv4: IPv4Address | None = None
+    ipv6: IPv6Address | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A complete configuration. `later` names keys that are set but whose feature this version lacks."""
+
+    source: Path | None
+    data_dir: Path
+    listen: Listen
+    tls: TLSFiles | None = None
+    noise_key_path: Path
+    sqlite_path: Path
+    unix_socket: Path
+    unix_socket_mode: int = 0o770
+    derp: EmbeddedDERP | None = None
+    derp_paths: tuple[Path, ...] = ()
+    derp_urls: tuple[str, ...] = ()
+    tailnet: TailnetSettings
+    log_level: str = "info"
+    log_json: bool = False
+    later: tuple[str, ...] = field(default=())

@@ -1,0 +1,105 @@
+"""POST /machine/map: lite updates, one-shot maps and the long poll.
+
+The node is found by its node key and the machine key that the handshake proved, and by nothing else; any
+mismatch is the same 404, and the client tries again on its own.
+"""
+
+import asyncio
+import logging
+
+from headscale.control.exchange import TEXT_TYPE, Exchange
+from headscale.control.presence import Presence
+from headscale.control.register import too_old
+from headscale.errors import NotFound
+from headscale.keys import NodeKey
+from headscale.mapper.fanout import Fanout, Stream
+from headscale.records import Node
+from headscale.state.presence import arrive
+from headscale.state.report import report
+from headscale.state.writer import Writer
+from headscale.tailcfg.maps import COMPRESS_ZSTD, MapRequest
+from headscale.tailcfg.names import decode_request
+
+log = logging.getLogger(__name__)
+
+STREAM_TYPE = "application/octet-stream"
+
+
+class PollHandler:
+    """Answers map requests; a streaming one lives as long as its client listens."""
+
+    def __init__(self, writer: Writer, fanout: Fanout, presence: Presence) -> None:
+        self._writer = writer
+        self._fanout = fanout
+        self._presence = presence
+
+    async def handle(self, exchange: Exchange) -> None:
+        """Answer one map request; raises a HeadscaleError for one that has no map."""
+        request = decode_request(exchange.body, MapRequest)
+        if (complaint := too_old(request.version)) is not None:
+            await exchange.respond(400, complaint.encode(), content_type=TEXT_TYPE)
+            return
+        node = self._writer.snapshot.node_of(NodeKey(request.node_key.lower()), exchange.machine_key)
+        if node is None:
+            raise NotFound("node not found: this node key is not registered for this machine")
+        if request.stream:
+            await self._stream(exchange, request, node)
+            return
+        if not request.read_only:
+            await self._report(node.id, request)
+        if request.omit_peers and not request.read_only:
+            await exchange.respond(200, content_type=STREAM_TYPE)
+        else:
+            await self._one_shot(exchange, request, node.id)
+
+    async def _report(self, node_id: int, request: MapRequest) -> Node:
+        node = await self._writer.apply(
+            lambda snapshot, moment: report(snapshot, moment, node_id=node_id, request=request)
+        )
+        if node is None:
+            raise NotFound("node not found: it was deleted")
+        return node
+
+    async def _one_shot(self, exchange: Exchange, request: MapRequest, node_id: int) -> None:
+        node = self._writer.snapshot.nodes.get(node_id)
+        if node is None:
+            raise NotFound("node not found: it was deleted")
+        body = self._fanout.one_shot(
+            node, version=request.version, compress=request.compress == COMPRESS_ZSTD
+        )
+        await exchange.respond(200, body, content_type=STREAM_TYPE)
+
+    async def _stream(self, exchange: Exchange, request: MapRequest, node: Node) -> None:
+        """Report first, so that the full map knows; then arrive and be fed until the client goes."""
+        self._presence.opened(node.id)
+        ended = asyncio.Event()
+        stream = Stream(
+            node_id=node.id,
+            version=request.version,
+            compress=request.compress == COMPRESS_ZSTD,
+            sink=exchange,
+            ended=ended.set,
+        )
+        try:
+            await asyncio.gather(
+                self._report(node.id, request),
+                self._writer.apply(lambda snapshot, moment: arrive(snapshot, moment, node_id=node.id)),
+            )
+            log.info("node online node=%d name=%s version=%d", node.id, node.given_name, request.version)
+            exchange.start(200, content_type=STREAM_TYPE)
+            exchange.on_writable = self._fanout.drained
+            self._fanout.open(stream)
+            await _first(exchange.closed, ended)
+        finally:
+            self._fanout.close(stream)
+            self._presence.closed(node.id)
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Returns when one of the events is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()

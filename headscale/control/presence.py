@@ -1,0 +1,59 @@
+"""Counts the map streams of each node and tells the state when the first came and the last went.
+
+A client that changes networks drops its stream and opens another within moments; the grace keeps its peers
+from seeing that. Streams may overlap and end in any order, so they are counted, not remembered.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from typing import Final
+
+from headscale.errors import Unavailable
+from headscale.state.presence import leave
+from headscale.state.writer import Writer
+
+log = logging.getLogger(__name__)
+
+GRACE_S: Final = 10.0
+
+
+class Presence:
+    """Which nodes have a live stream. `grace_s` is how long a node without one still counts as online."""
+
+    def __init__(self, writer: Writer, *, grace_s: float = GRACE_S) -> None:
+        self._writer = writer
+        self._grace_s = grace_s
+        self._streams: Counter[int] = Counter()
+        self._leaving: dict[int, asyncio.Task[None]] = {}
+
+    def opened(self, node_id: int) -> None:
+        """A stream of this node began; the caller has told the state that it is here."""
+        self._streams[node_id] += 1
+        if (leaving := self._leaving.pop(node_id, None)) is not None:
+            leaving.cancel()
+
+    def closed(self, node_id: int) -> None:
+        """A stream of this node ended."""
+        self._streams[node_id] -= 1
+        if self._streams[node_id] <= 0:
+            del self._streams[node_id]
+            self._leaving[node_id] = asyncio.create_task(self._leave_after_grace(node_id))
+
+    async def close(self) -> None:
+        """Stop waiting: the server is going down, and who is online then is the next process's to say."""
+        for task in self._leaving.values():
+            task.cancel()
+        await asyncio.gather(*self._leaving.values(), return_exceptions=True)
+
+    async def _leave_after_grace(self, node_id: int) -> None:
+        await asyncio.sleep(self._grace_s)
+        # From here on a stream that opens is ordered behind this by the writer: it arrives after we left.
+        del self._leaving[node_id]
+        try:
+            node = await self._writer.apply(lambda snapshot, moment: leave(snapshot, moment, node_id=node_id))
+        except Unavailable as problem:
+            log.warning("node %d went offline, but that was not recorded: %s", node_id, problem)
+            return
+        if node is not None:
+            log.info("node offline node=%d name=%s", node.id, node.given_name)

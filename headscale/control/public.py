@@ -1,0 +1,82 @@
+"""What anybody may ask the main listener: our key, health, version, and whether a relay may serve a node."""
+
+import platform
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from headscale import __version__
+from headscale.errors import Malformed, Unavailable
+from headscale.keys import ZERO_MACHINE_KEY, MachineKey, parse_node_key
+from headscale.state.writer import Writer
+from headscale.tailcfg.names import decode_request
+from headscale.tailcfg.verify import VerifyRequest
+
+# The question of a relay: a key and an address.
+VERIFY_MAX_BYTES = 4096
+
+
+class PublicPages:
+    """Small answers without a login."""
+
+    def __init__(
+        self, writer: Writer, *, server_key: MachineKey, ping: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._writer = writer
+        self._server_key = server_key
+        self._ping = ping
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes of the main listener that are not an upgrade."""
+        return [
+            web.get("/key", self.key),
+            web.get("/health", self.health),
+            web.get("/version", self.version),
+            web.get("/robots.txt", self.robots),
+            web.post("/verify", self.verify),
+        ]
+
+    async def key(self, request: web.Request) -> web.Response:
+        """Our Noise key. Both fields: tailscale-rs needs the legacy one to exist."""
+        version = request.query.get("v", "")
+        if not (version.isascii() and version.isdecimal()) or len(version) > 9 or int(version) < 1:
+            return web.Response(status=400, text="say which capability version you speak: /key?v=<number>\n")
+        return web.json_response({"legacyPublicKey": ZERO_MACHINE_KEY, "publicKey": self._server_key})
+
+    async def health(self, request: web.Request) -> web.Response:
+        """Whether we can do our work, which means: whether the database answers."""
+        try:
+            await self._ping()
+        except Unavailable:
+            return web.json_response({"status": "fail"}, status=500, content_type="application/health+json")
+        return web.json_response({"status": "pass"}, content_type="application/health+json")
+
+    async def version(self, request: web.Request) -> web.Response:
+        """What runs here."""
+        return web.json_response(
+            {"version": __version__, "python": platform.python_version(), "os": platform.system().lower()}
+        )
+
+    async def robots(self, request: web.Request) -> web.Response:
+        """Nothing here is for search engines."""
+        return web.Response(text="User-agent: *\nDisallow: /\n")
+
+    async def verify(self, request: web.Request) -> web.Response:
+        """A relay asks whether to serve a node: yes for one of ours whose key has not ended."""
+        if (request.content_length or 0) > VERIFY_MAX_BYTES:
+            return web.Response(status=413, text="a verify request is small\n")
+        body = await request.content.read(VERIFY_MAX_BYTES + 1)
+        if len(body) > VERIFY_MAX_BYTES:
+            return web.Response(status=413, text="a verify request is small\n")
+        try:
+            asked = decode_request(body, VerifyRequest)
+            allowed = self.may_relay(asked.node_public)
+        except Malformed as problem:
+            return web.Response(status=400, text=f"{problem}\n")
+        return web.json_response({"Allow": allowed})
+
+    def may_relay(self, node_key: str) -> bool:
+        """Whether this node key is one of our nodes' and still counts."""
+        snapshot = self._writer.snapshot
+        node = snapshot.nodes.get(snapshot.node_by_key.get(parse_node_key(node_key), 0))
+        return node is not None and not node.expired

@@ -1,0 +1,184 @@
+"""The database behind the writer: open, migrate, load everything once, commit batches of rows.
+
+SQLite runs with `synchronous=FULL` in WAL mode: a commit that has returned survives power loss. One process
+owns the file (a lock beside it), because the state in memory would go stale behind another's back.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from sqlalchemy import URL, Connection, bindparam, delete, event, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import StaticPool
+
+from headscale.db import tables
+from headscale.errors import Unavailable
+from headscale.records import Advance, Counter, Insert, Node, PreAuthKey, Update, User, Write
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_TIMEOUT_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Everything that was kept."""
+
+    users: tuple[User, ...]
+    pre_auth_keys: tuple[PreAuthKey, ...]
+    nodes: tuple[Node, ...]
+    last_ids: dict[Counter, int]
+
+
+class RowGone(Exception):
+    """A row that must be there for an update or delete is not: memory and database differ."""
+
+
+class Database:
+    """An open database. `commit` is the writer's; nothing else changes rows."""
+
+    def __init__(self, engine: AsyncEngine, lock: int | None) -> None:
+        self._engine = engine
+        self._lock = lock
+
+    async def load(self, now: datetime) -> Loaded:
+        """All records and the last id of each kind that was ever handed out."""
+        async with self._engine.connect() as connection:
+            users = (await connection.execute(select(tables.users))).all()
+            keys = (await connection.execute(select(tables.pre_auth_keys))).all()
+            nodes = (await connection.execute(select(tables.nodes))).all()
+            counters = (await connection.execute(select(tables.counters))).all()
+        last = {Counter(row.name): row.value for row in counters}
+        return Loaded(
+            users=tuple(map(tables.user_of, users)),
+            pre_auth_keys=tuple(map(tables.key_of, keys)),
+            nodes=tuple(tables.node_of(row, now) for row in nodes),
+            last_ids={counter: last.get(counter, 0) for counter in Counter},
+        )
+
+    async def commit(self, writes: Sequence[Write]) -> None:
+        """All of these rows, or none and an exception; durable when it returns."""
+        async with self._engine.begin() as connection:
+            await connection.run_sync(_execute, writes)
+
+    async def ping(self) -> None:
+        """Raises Unavailable when the database does not answer."""
+        try:
+            async with self._engine.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+        except Exception as problem:
+            raise Unavailable("the database does not answer") from problem
+
+    async def close(self) -> None:
+        """Close the file and let others have it."""
+        await self._engine.dispose()
+        if self._lock is not None:
+            os.close(self._lock)
+
+
+async def open_sqlite(path: Path) -> Database:
+    """The SQLite database in this file, created and migrated as needed.
+
+    Raises Unavailable when another process has it. The file is readable by its owner only.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = _take_lock(path)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)),
+        poolclass=StaticPool,  # one writer, one connection
+        connect_args={"check_same_thread": False},
+    )
+    event.listen(engine.sync_engine, "connect", _set_pragmas)
+    event.listen(engine.sync_engine, "begin", _begin_immediate)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(_migrate)
+    except BaseException:
+        await engine.dispose()
+        os.close(lock)
+        raise
+    return Database(engine, lock)
+
+
+def _take_lock(path: Path) -> int:
+    lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise Unavailable(f"{path} is in use by another headscale process: stop that one first") from None
+    return lock
+
+
+def _set_pragmas(connection: Any, _record: object) -> None:
+    # sqlite3 must leave BEGIN to us, or DDL in migrations commits behind our back.
+    connection.isolation_level = None
+    cursor: sqlite3.Cursor = connection.cursor()
+    for pragma in (
+        f"busy_timeout={BUSY_TIMEOUT_MS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _migrate(connection: Connection) -> None:
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _execute(connection: Connection, writes: Sequence[Write]) -> None:
+    """In the given order; neighbours of one kind and table go as one statement."""
+    for (kind, table), group in groupby(writes, key=_kind):
+        batch = list(group)
+        if kind is Advance:
+            _advance(connection, [write for write in batch if isinstance(write, Advance)])
+            continue
+        rows = [tables.row_of(write.record) for write in batch if not isinstance(write, Advance)]
+        if kind is Insert:
+            connection.execute(insert(table), rows)
+            continue
+        for row in rows:
+            _exactly_one(connection, kind, table, row)
+
+
+def _kind(write: Write) -> tuple[type[Write], Any]:
+    return type(write), None if isinstance(write, Advance) else tables.table_of(write.record)
+
+
+def _exactly_one(connection: Connection, kind: type[Write], table: Any, row: dict[str, Any]) -> None:
+    where = table.c.id == bindparam("this_id")
+    values = {"this_id": row.pop("id"), **row}
+    if kind is Update:
+        result = connection.execute(update(table).where(where), values)
+    else:
+        result = connection.execute(delete(table).where(where), {"this_id": values["this_id"]})
+    if result.rowcount != 1:
+        raise RowGone(f"{table.name} has no row {values['this_id']}")
+
+
+def _advance(connection: Connection, counters: Iterable[Advance]) -> None:
+    last = {write.counter: write.value for write in counters}
+    for counter, value in last.items():
+        changed = connection.execute(
+            update(tables.counters).where(tables.counters.c.name == counter.value).values(value=value)
+        )
+        if not changed.rowcount:
+            connection.execute(insert(tables.counters).values(name=counter.value, value=value))

@@ -1,0 +1,211 @@
+"""The tables, and how a record is a row of one.
+
+The constraints repeat what the state steps promise (one owner of a node key, an address and a name; one node
+of a machine for each user), so that a bug above is a refused commit and never a wrong row.
+"""
+
+import ipaddress
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    text,
+)
+from sqlalchemy.engine import Dialect
+
+from headscale.keys import DiscoKey, MachineKey, NodeKey
+from headscale.records import Counter, Node, PreAuthKey, Record, RegisterMethod, User
+from headscale.tailcfg.hostinfo import Hostinfo
+
+# Named, so that a migration can name them on every database.
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware datetimes, kept in UTC; a naive one is a bug and refused."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"naive datetime {value} would be stored")
+        return value.astimezone(UTC) if value is not None else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Strings(TypeDecorator[tuple[str, ...]]):
+    """A list of texts as a JSON array."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> str:
+        return msgspec.json.encode(value or ()).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...]:
+        return msgspec.json.decode(value, type=tuple[str, ...]) if value else ()
+
+
+class HostinfoJSON(TypeDecorator[Hostinfo]):
+    """A node's host info as the JSON that the client would send."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Hostinfo | None, dialect: Dialect) -> str:
+        return msgspec.json.encode(value or Hostinfo()).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Hostinfo:
+        return msgspec.json.decode(value, type=Hostinfo) if value else Hostinfo()
+
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("name", String(255), nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("provider", String(32), nullable=False),
+    Column("provider_identifier", Text, unique=True),
+    Column("profile_pic_url", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+Index(
+    "uq_users_local_name",
+    users.c.name,
+    unique=True,
+    sqlite_where=text("provider_identifier IS NULL"),
+    postgresql_where=text("provider_identifier IS NULL"),
+)
+
+pre_auth_keys = Table(
+    "pre_auth_keys",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("prefix", String(12), nullable=False, unique=True),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("user_id", ForeignKey("users.id")),
+    Column("tags", Strings, nullable=False),
+    Column("reusable", Boolean, nullable=False),
+    Column("ephemeral", Boolean, nullable=False),
+    Column("used", Boolean, nullable=False),
+    Column("expiration", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("machine_key", String(69), nullable=False),
+    Column("node_key", String(72), nullable=False, unique=True),
+    Column("disco_key", String(73), nullable=False),
+    Column("hostname", Text, nullable=False),
+    Column("given_name", String(63), nullable=False, unique=True),
+    Column("ipv4", String(15), unique=True),
+    Column("ipv6", String(39), unique=True),
+    Column("user_id", ForeignKey("users.id")),
+    Column("tags", Strings, nullable=False),
+    Column("hostinfo", HostinfoJSON, nullable=False),
+    Column("endpoints", Strings, nullable=False),
+    Column("ephemeral", Boolean, nullable=False),
+    Column("register_method", String(16), nullable=False),
+    Column("auth_key_id", ForeignKey("pre_auth_keys.id")),
+    Column("approved_routes", Strings, nullable=False),
+    Column("expiry", UtcDateTime),
+    Column("last_seen", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+Index("uq_nodes_machine_user", nodes.c.machine_key, nodes.c.user_id, unique=True)
+Index(
+    "uq_nodes_machine_tagged",
+    nodes.c.machine_key,
+    unique=True,
+    sqlite_where=text("user_id IS NULL"),
+    postgresql_where=text("user_id IS NULL"),
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+
+def table_of(record: Record) -> Table:
+    """The table that keeps records of this kind."""
+    match record:
+        case User():
+            return users
+        case PreAuthKey():
+            return pre_auth_keys
+        case Node():
+            return nodes
+
+
+def row_of(record: Record) -> dict[str, Any]:
+    """The record's columns; what is only known in memory (online, expired, version) has none."""
+    row = {column.name: getattr(record, column.name) for column in table_of(record).columns}
+    if isinstance(record, Node):
+        row["ipv4"] = str(record.ipv4) if record.ipv4 else None
+        row["ipv6"] = str(record.ipv6) if record.ipv6 else None
+        row["register_method"] = record.register_method.value
+    return row
+
+
+def user_of(row: Any) -> User:
+    """A `users` row as a record."""
+    return User(**row._mapping)
+
+
+def key_of(row: Any) -> PreAuthKey:
+    """A `pre_auth_keys` row as a record."""
+    return PreAuthKey(**row._mapping)
+
+
+def node_of(row: Any, now: datetime) -> Node:
+    """A `nodes` row as a record, offline until it shows up."""
+    columns = dict(row._mapping)
+    columns["machine_key"] = MachineKey(columns["machine_key"])
+    columns["node_key"] = NodeKey(columns["node_key"])
+    columns["disco_key"] = DiscoKey(columns["disco_key"])
+    columns["ipv4"] = ipaddress.IPv4Address(columns["ipv4"]) if columns["ipv4"] else None
+    columns["ipv6"] = ipaddress.IPv6Address(columns["ipv6"]) if columns["ipv6"] else None
+    columns["register_method"] = RegisterMethod(columns["register_method"])
+    expiry = columns["expiry"]
+    return Node(**columns, expired=expiry is not None and expiry <= now)
+
+
+COUNTED: dict[Counter, Table] = {
+    Counter.USER: users,
+    Counter.NODE: nodes,
+    Counter.PRE_AUTH_KEY: pre_auth_keys,
+}

@@ -1,0 +1,223 @@
+"""The task that feeds open map streams.
+
+A stream remembers only the snapshot that it was sent. When the writer publishes, every stream that is behind
+gets one message that brings it to the newest snapshot, however many changes lie between. The first change
+after a quiet time goes out at once; under load the pause before the next round grows with what a round
+costs, to a bound. A stream that cannot be written is passed over and catches up when it drains; one that
+stays stuck is cut and starts again from a full map.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Protocol
+
+import msgspec
+
+from headscale.clock import Clock
+from headscale.mapper.build import build_map
+from headscale.mapper.diff import Comparison, compare, message_for
+from headscale.mapper.frames import frame
+from headscale.mapper.render import PeerBytes
+from headscale.records import Node
+from headscale.state.snapshot import Snapshot
+from headscale.state.writer import Writer
+from headscale.tailcfg.maps import MapResponse
+
+# The client gives up after 120 s of silence; the spread keeps a fleet from answering in step.
+KEEP_ALIVE_S: Final = (50.0, 59.0)
+KEEP_ALIVE_CHECK_S: Final = 1.0
+STUCK_S: Final = 60.0
+# Between two rounds: at least this, at most that, else as long as the last round took.
+PAUSE_MIN_S: Final = 0.005
+PAUSE_MAX_S: Final = 0.5
+# How long one turn may hold the event loop.
+SLICE_S: Final = 0.02
+
+
+class Sink(Protocol):
+    """Where a stream's bytes go."""
+
+    @property
+    def writable(self) -> bool:
+        """Whether more may be sent now."""
+
+    def send(self, data: bytes) -> None:
+        """Queue bytes; never blocks."""
+
+    def end(self) -> None:
+        """Nothing follows."""
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    """One node's open long poll. `sent` is None until its full map went out."""
+
+    node_id: int
+    version: int
+    compress: bool
+    sink: Sink
+    sent: Snapshot | None = None
+    keep_alive_at: float = 0.0
+    stuck_since: float | None = None
+    ended: Callable[[], None] = field(default=lambda: None)
+
+
+class Fanout:
+    """All open streams of a tailnet, at most one a node."""
+
+    def __init__(self, writer: Writer, clock: Clock) -> None:
+        self._writer = writer
+        self._clock = clock
+        self._streams: dict[int, Stream] = {}
+        self._wake = asyncio.Event()
+        self._peer_bytes = PeerBytes(writer.snapshot.settings)
+        self._encoder = msgspec.json.Encoder()
+        writer.on_publish.append(self._wake.set)
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def open(self, stream: Stream) -> None:
+        """Start feeding a stream; an older one of the same node ends, its client is gone or about to be."""
+        older = self._streams.pop(stream.node_id, None)
+        if older is not None:
+            self._end(older)
+        self._streams[stream.node_id] = stream
+        self._wake.set()
+
+    def close(self, stream: Stream) -> None:
+        """Forget a stream whose client went away."""
+        if self._streams.get(stream.node_id) is stream:
+            del self._streams[stream.node_id]
+
+    def drained(self) -> None:
+        """A stream can be written again."""
+        self._wake.set()
+
+    def one_shot(self, node: Node, *, version: int, compress: bool) -> bytes:
+        """A single full map, framed."""
+        return self._framed(self._full_map(self._writer.snapshot, node, version), compress=compress)
+
+    def end_all(self) -> None:
+        """End every stream in good order: the server is going down."""
+        for stream in list(self._streams.values()):
+            self._end(stream)
+        self._streams.clear()
+
+    async def run(self) -> None:
+        """Feed streams for ever. One task runs this for the life of the server."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_alive())
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                began = self._clock.monotonic()
+                await self._round()
+                took = self._clock.monotonic() - began
+                await asyncio.sleep(min(max(took, PAUSE_MIN_S), PAUSE_MAX_S))
+
+    async def _round(self) -> None:
+        """Bring every stream that can be written to the newest snapshot."""
+        new = self._writer.snapshot
+        shared = _Shared(self, new)
+        turn_began = self._clock.monotonic()
+        for stream in list(self._streams.values()):
+            if stream.sent is new or self._streams.get(stream.node_id) is not stream:
+                continue
+            if stream.sink.writable:
+                self._feed(stream, new, shared)
+            elif stream.stuck_since is None:
+                stream.stuck_since = self._clock.monotonic()
+            if self._clock.monotonic() - turn_began > SLICE_S:
+                await asyncio.sleep(0)
+                turn_began = self._clock.monotonic()
+
+    def _feed(self, stream: Stream, new: Snapshot, shared: "_Shared") -> None:
+        stream.stuck_since = None
+        node = new.nodes.get(stream.node_id)
+        if node is None:  # deleted: its client is to ask again and hear that it is unknown
+            self.close(stream)
+            self._end(stream)
+            return
+        data = shared.frame_for(stream, node)
+        stream.sent = new
+        if data is not None:
+            self._send(stream, data)
+
+    def _send(self, stream: Stream, data: bytes) -> None:
+        stream.sink.send(data)
+        stream.keep_alive_at = self._clock.monotonic() + random.uniform(*KEEP_ALIVE_S)  # noqa: S311
+
+    def _end(self, stream: Stream) -> None:
+        stream.sink.end()
+        stream.ended()
+
+    async def _keep_alive(self) -> None:
+        while True:
+            await asyncio.sleep(KEEP_ALIVE_CHECK_S)
+            now = self._clock.monotonic()
+            for stream in list(self._streams.values()):
+                if stream.stuck_since is not None and now - stream.stuck_since > STUCK_S:
+                    self.close(stream)
+                    self._end(stream)
+                elif stream.sent is not None and now >= stream.keep_alive_at and stream.sink.writable:
+                    self._send(stream, self._keep_alive_frame(stream))
+
+    def _keep_alive_frame(self, stream: Stream) -> bytes:
+        return self._framed(
+            MapResponse(control_time=self._clock.now(), keep_alive=True), compress=stream.compress
+        )
+
+    def _full_map(self, snapshot: Snapshot, node: Node, version: int) -> MapResponse:
+        return build_map(snapshot, node, peer_bytes=self._peer_bytes, version=version, now=self._clock.now())
+
+    def _framed(self, message: MapResponse, *, compress: bool) -> bytes:
+        return frame(self._encoder.encode(message), compress=compress)
+
+
+class _Shared:
+    """What one round has computed already: comparisons by epoch, and the frames that viewers share."""
+
+    def __init__(self, fanout: Fanout, new: Snapshot) -> None:
+        self._fanout = fanout
+        self._new = new
+        self._now: datetime = fanout._clock.now()
+        self._comparisons: dict[int, Comparison | None] = {}
+        self._frames: dict[tuple[int, int, bool], bytes | None] = {}
+
+    def frame_for(self, stream: Stream, node: Node) -> bytes | None:
+        """The stream's next frame; None when it has nothing to hear."""
+        comparison = self._comparison(stream.sent) if stream.sent is not None else None
+        if stream.sent is None or comparison is None:
+            full = self._fanout._full_map(self._new, node, stream.version)
+            return self._fanout._framed(full, compress=stream.compress)
+        own = stream.sent.nodes.get(node.id) is not node
+        key = (stream.sent.epoch, stream.version if comparison.derp_changed else 0, stream.compress)
+        if not own and key in self._frames:
+            return self._frames[key]
+        message = message_for(
+            comparison,
+            stream.sent,
+            self._new,
+            viewer_id=node.id,
+            version=stream.version,
+            now=self._now,
+        )
+        data = self._fanout._framed(message, compress=stream.compress) if message else None
+        if not own:
+            self._frames[key] = data
+        return data
+
+    def _comparison(self, old: Snapshot) -> Comparison | None:
+        """None when the old snapshot is too old to compare with: then a full map is due."""
+        if old.epoch not in self._comparisons:
+            touched = self._fanout._writer.touched_since(old.epoch)
+            self._comparisons[old.epoch] = (
+                compare(old, self._new, touched, peer_bytes=self._fanout._peer_bytes)
+                if touched is not None
+                else None
+            )
+        return self._comparisons[old.epoch]

@@ -1,0 +1,189 @@
+"""What we keep: users, nodes and pre-auth keys, frozen and ignorant of the database.
+
+Also the rows-to-write vocabulary (`Insert`, `Update`, `Delete`, `Advance`) in which a state step says what
+must be durable before anyone is told, and the settings of a tailnet that steps and maps depend on.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Final
+
+from headscale.keys import DiscoKey, MachineKey, NodeKey
+from headscale.tailcfg.dns import DNSRecord
+from headscale.tailcfg.hostinfo import Hostinfo
+
+Address = IPv4Address | IPv6Address
+
+# The account under which clients see tagged nodes: nobody's, and never a row. The number is the peer's.
+TAGGED_USER_ID: Final = 2147455555
+TAGGED_LOGIN: Final = "tagged-devices"
+TAGGED_DISPLAY: Final = "Tagged Devices"
+
+
+class RegisterMethod(StrEnum):
+    """How a node was let in."""
+
+    AUTH_KEY = "authkey"
+    CLI = "cli"
+    OIDC = "oidc"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """An account; `provider_identifier` is None for one made here (not by an identity provider)."""
+
+    id: int
+    name: str
+    display_name: str = ""
+    email: str = ""
+    provider: str = ""
+    provider_identifier: str | None = None
+    profile_pic_url: str = ""
+    created_at: datetime
+
+    @property
+    def login(self) -> str:
+        """What people and clients read as this user's name."""
+        return self.email or self.name or self.provider_identifier or str(self.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreAuthKey:
+    """A credential for joining without a browser; only a hash of its secret is kept.
+
+    Either `user_id` owns the nodes that join with it, or `tags` do (then `user_id` is who made it).
+    """
+
+    id: int
+    prefix: str
+    secret_hash: bytes
+    user_id: int | None
+    tags: tuple[str, ...] = ()
+    reusable: bool = False
+    ephemeral: bool = False
+    used: bool = False
+    expiration: datetime | None = None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A machine in the tailnet: owned by a user, or by its tags and then by nobody.
+
+    `online`, `expired` and `cap_version` are what this process has seen; they are not kept. `expired` is a
+    flag and not a comparison with the clock, so that a node's rendering changes only with the node.
+    """
+
+    id: int
+    machine_key: MachineKey
+    node_key: NodeKey
+    disco_key: DiscoKey
+    hostname: str
+    given_name: str
+    ipv4: IPv4Address | None
+    ipv6: IPv6Address | None
+    user_id: int | None
+    tags: tuple[str, ...] = ()
+    hostinfo: Hostinfo = field(default_factory=Hostinfo)
+    endpoints: tuple[str, ...] = ()
+    ephemeral: bool = False
+    register_method: RegisterMethod = RegisterMethod.AUTH_KEY
+    auth_key_id: int | None = None
+    approved_routes: tuple[str, ...] = ()
+    expiry: datetime | None = None
+    last_seen: datetime | None = None
+    created_at: datetime
+    online: bool = False
+    expired: bool = False
+    cap_version: int = 0
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """IPv4 first: tailscale-rs reads them by position."""
+        return tuple(address for address in (self.ipv4, self.ipv6) if address is not None)
+
+    @property
+    def home_derp(self) -> int:
+        """The relay region where peers find this node; 0 while the client has not measured one."""
+        return self.hostinfo.net_info.preferred_derp if self.hostinfo.net_info else 0
+
+
+class Counter(StrEnum):
+    """What ids are handed out for. They only grow, so no id is ever used twice."""
+
+    USER = "user"
+    NODE = "node"
+    PRE_AUTH_KEY = "pre_auth_key"
+
+
+Record = User | PreAuthKey | Node
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """A new row."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A row that must be there still."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """A row that goes."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """The last id that was handed out."""
+
+    counter: Counter
+    value: int
+
+
+Write = Insert | Update | Delete | Advance
+
+
+class Allocation(StrEnum):
+    """How addresses are picked."""
+
+    SEQUENTIAL = "sequential"
+    RANDOM = "random"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DNSSettings:
+    """What the operator wants clients to resolve, and where."""
+
+    magic_dns: bool = True
+    base_domain: str = ""
+    override_local_dns: bool = False
+    nameservers: tuple[str, ...] = ()
+    split: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    search_domains: tuple[str, ...] = ()
+    extra_records: tuple[DNSRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TailnetSettings:
+    """What steps and maps need to know of the configuration."""
+
+    server_url: str
+    prefix_v4: IPv4Network | None = IPv4Network("100.64.0.0/10")
+    prefix_v6: IPv6Network | None = IPv6Network("fd7a:115c:a1e0::/48")
+    allocation: Allocation = Allocation.SEQUENTIAL
+    node_expiry: timedelta | None = None
+    ephemeral_timeout: timedelta = timedelta(minutes=30)
+    dns: DNSSettings = field(default_factory=DNSSettings)
+    taildrop: bool = True
+    auto_update: bool = False
+    log_tail: bool = False

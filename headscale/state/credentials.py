@@ -1,0 +1,145 @@
+"""Pre-auth keys: make, list, expire, delete, check, claim.
+
+The text is the peer's: `hskey-auth-<12 hex>-<64 hex>`; the first part finds the key, the second is the secret.
+The secret is 256 random bits, so one SHA-256 is enough at rest (docs/decisions/0003): there is nothing to
+guess, and a slow hash would cost a registration fifty times its work.
+"""
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from headscale.errors import Malformed, NotFound, Refused
+from headscale.records import Advance, Counter, Delete, Insert, PreAuthKey, Update, Write
+from headscale.state.effect import Effect, Moment
+from headscale.state.snapshot import Snapshot, drop_key, put_key
+
+_TEXT: Final = re.compile(r"hskey-auth-([A-Za-z0-9_-]{12})-([A-Za-z0-9_-]{64})")
+# What a tailnet-lock key adds; the client strips it before sending, people paste it all the same.
+_LOCK_SUFFIX: Final = "--TL"
+PREFIX_BYTES: Final = 6
+SECRET_BYTES: Final = 32
+_TAG: Final = re.compile(r"tag:[a-z][a-z0-9-]*")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class KeySecret:
+    """A freshly drawn key: shown once, then only its hash is left."""
+
+    prefix: str
+    secret: str
+
+    def reveal(self) -> str:
+        """The text that the user passes to `tailscale up --auth-key`."""
+        return f"hskey-auth-{self.prefix}-{self.secret}"
+
+
+def draw_secret(random_bytes: bytes) -> KeySecret:
+    """A key of the first 6 (prefix) and next 32 (secret) random bytes."""
+    return KeySecret(
+        prefix=random_bytes[:PREFIX_BYTES].hex(),
+        secret=random_bytes[PREFIX_BYTES : PREFIX_BYTES + SECRET_BYTES].hex(),
+    )
+
+
+def masked(key: PreAuthKey) -> str:
+    """The key as it may be shown later."""
+    return f"hskey-auth-{key.prefix}-***"
+
+
+def create_key(
+    snapshot: Snapshot,
+    moment: Moment,
+    *,
+    secret: KeySecret,
+    user_id: int | None,
+    tags: tuple[str, ...] = (),
+    reusable: bool = False,
+    ephemeral: bool = False,
+    expiration: datetime | None = None,
+) -> Effect[PreAuthKey]:
+    """A new key for a user's nodes, or for tagged ones. Raises Malformed or NotFound."""
+    if user_id is None and not tags:
+        raise Malformed("a pre-auth key needs a user or tags: say whose nodes may join with it")
+    if user_id is not None and user_id not in snapshot.users:
+        raise NotFound(f"no user has the id {user_id}")
+    for tag in tags:
+        if not _TAG.fullmatch(tag):
+            raise Malformed(
+                f"{tag[:80]!r} is not a tag: expected tag: and lower-case letters, digits, hyphens"
+            )
+    key = PreAuthKey(
+        id=snapshot.last_key_id + 1,
+        prefix=secret.prefix,
+        secret_hash=_hash(secret.secret),
+        user_id=user_id,
+        tags=tuple(sorted(set(tags))),
+        reusable=reusable,
+        ephemeral=ephemeral,
+        expiration=expiration,
+        created_at=moment.now,
+    )
+    return Effect(put_key(snapshot, key), key, (Insert(key), Advance(Counter.PRE_AUTH_KEY, key.id)))
+
+
+def expire_key(snapshot: Snapshot, moment: Moment, *, key_id: int) -> Effect[PreAuthKey]:
+    """The key stops working now; nodes that joined with it stay."""
+    key = replace(find_key(snapshot, key_id), expiration=moment.now)
+    return Effect(put_key(snapshot, key), key, (Update(key),))
+
+
+def delete_key(snapshot: Snapshot, moment: Moment, *, key_id: int) -> Effect[None]:
+    """The key is forgotten; its nodes stay, ephemeral ones too stay ephemeral."""
+    key = find_key(snapshot, key_id)
+    nodes = [replace(n, auth_key_id=None) for n in snapshot.nodes.values() if n.auth_key_id == key.id]
+    after = drop_key(snapshot, key)
+    for node in nodes:
+        after = replace(after, nodes=after.nodes.set(node.id, node))
+    writes: list[Write] = [Update(node) for node in nodes]
+    return Effect(after, None, (*writes, Delete(key)))
+
+
+def find_key(snapshot: Snapshot, key_id: int) -> PreAuthKey:
+    """The key with this id; raises NotFound."""
+    key = snapshot.pre_auth_keys.get(key_id)
+    if key is None:
+        raise NotFound(f"no pre-auth key has the id {key_id}")
+    return key
+
+
+def recognise(snapshot: Snapshot, text: str) -> PreAuthKey:
+    """The key that this text is, valid or not; raises Refused for anything else.
+
+    The error is one and the same for a malformed text, an unknown prefix and a wrong secret, so that it
+    tells a guesser nothing; the comparison runs in constant time even when the prefix is unknown.
+    """
+    found = _TEXT.fullmatch(text.split(_LOCK_SUFFIX)[0])
+    prefix, secret = found.groups() if found else ("", "")
+    key = snapshot.pre_auth_keys.get(snapshot.key_by_prefix.get(prefix, 0))
+    stored = key.secret_hash if key else bytes(hashlib.sha256().digest_size)
+    if not hmac.compare_digest(_hash(secret), stored) or key is None:
+        raise Refused("invalid pre-auth key: it does not exist here or was deleted; ask for a new one")
+    return key
+
+
+def check_valid(key: PreAuthKey, now: datetime) -> None:
+    """Raises Refused, in words for the user, when the key may not let a new node in."""
+    if key.expiration is not None and key.expiration <= now:
+        raise Refused("this pre-auth key has expired; ask for a new one")
+    if key.used and not key.reusable:
+        raise Refused("this pre-auth key is for one use and was used already; ask for a new one")
+
+
+def claim(snapshot: Snapshot, key: PreAuthKey) -> tuple[Snapshot, tuple[Write, ...]]:
+    """Mark a single-use key as spent, in the same transaction as the node that it lets in."""
+    if key.reusable or key.used:
+        return snapshot, ()
+    spent = replace(key, used=True)
+    return put_key(snapshot, spent), (Update(spent),)
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

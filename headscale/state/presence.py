@@ -1,0 +1,28 @@
+"""Online truth: a node is online while a map stream of its own lives, plus a short grace.
+
+Counting streams and waiting out the grace is the shell's; here is only what the two ends mean.
+"""
+
+from dataclasses import replace
+
+from headscale.records import Node, Update
+from headscale.state.effect import Effect, Moment
+from headscale.state.snapshot import Snapshot, put_node
+
+
+def arrive(snapshot: Snapshot, moment: Moment, *, node_id: int) -> Effect[Node | None]:
+    """The node has a live stream. None when it was deleted meanwhile."""
+    return _presence(snapshot, moment, node_id, here=True)
+
+
+def leave(snapshot: Snapshot, moment: Moment, *, node_id: int) -> Effect[Node | None]:
+    """The node's last stream ended, and the grace with it; it was seen until now."""
+    return _presence(snapshot, moment, node_id, here=False)
+
+
+def _presence(snapshot: Snapshot, moment: Moment, node_id: int, *, here: bool) -> Effect[Node | None]:
+    node = snapshot.nodes.get(node_id)
+    if node is None or node.online == here:
+        return Effect(snapshot, node)
+    moved = replace(node, online=here, last_seen=moment.now)
+    return Effect(put_node(snapshot, moved), moved, (Update(moved),), frozenset({node_id}))

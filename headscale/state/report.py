@@ -1,0 +1,88 @@
+"""What a node tells of itself with a map request: endpoints, host info, disco key, version.
+
+A streaming request of a current client is read-only (capability version 68): its report comes as a lite
+update beside it and may be older here, so only what is there and non-zero counts, and nothing is cleared.
+"""
+
+import ipaddress
+from dataclasses import replace
+
+from msgspec import structs
+
+from headscale.keys import ZERO_DISCO_KEY, DiscoKey, is_zero
+from headscale.records import Node, Update
+from headscale.state.effect import Effect, Moment
+from headscale.state.names import is_derived, label_of, unique_label
+from headscale.state.snapshot import Snapshot, put_node
+from headscale.tailcfg.hostinfo import Hostinfo
+from headscale.tailcfg.maps import MapRequest
+
+# More than any client has; a peer's map must not grow without bound by one node's doing.
+ENDPOINTS_MAX = 64
+
+
+def report(snapshot: Snapshot, moment: Moment, *, node_id: int, request: MapRequest) -> Effect[Node | None]:
+    """The node as it now describes itself. None when it was deleted meanwhile."""
+    node = snapshot.nodes.get(node_id)
+    if node is None:
+        return Effect(snapshot, None)
+    after = replace(node, cap_version=request.version or node.cap_version)
+    if not is_zero(request.disco_key):
+        after = replace(after, disco_key=DiscoKey(request.disco_key.lower()))
+    if request.hostinfo is not None and not _is_blank(request.hostinfo):
+        after = described(snapshot, after, request.hostinfo)
+    if request.endpoints is not None and not request.stream:
+        after = replace(after, endpoints=usable_endpoints(request.endpoints))
+    if after == node:
+        return Effect(snapshot, node)
+    if after.disco_key not in (node.disco_key, ZERO_DISCO_KEY):
+        # Clients from 1.98 on drop a new disco key that comes without a newer time (docs/protocol.md).
+        after = replace(after, last_seen=moment.now)
+    kept = replace(after, cap_version=node.cap_version) != node
+    return Effect(put_node(snapshot, after), after, (Update(after),) if kept else (), frozenset({node_id}))
+
+
+def described(snapshot: Snapshot, node: Node, hostinfo: Hostinfo) -> Node:
+    """The node with new host info; its name follows while nobody has chosen another."""
+    renewed = replace(node, hostinfo=_carry_net_info(node.hostinfo, hostinfo))
+    if not hostinfo.hostname or hostinfo.hostname == node.hostname:
+        return renewed
+    given = node.given_name
+    if is_derived(given, node.hostname):
+        taken = snapshot.node_by_name
+        others = taken.delete(given) if taken.get(given) == node.id else taken
+        given = unique_label(label_of(hostinfo.hostname), others)
+    return replace(renewed, hostname=hostinfo.hostname, given_name=given)
+
+
+def usable_endpoints(endpoints: tuple[str, ...]) -> tuple[str, ...]:
+    """The endpoints that a peer can dial: no zones, no IPv6 link-local, nothing that is no address and port."""
+    return tuple(endpoint for endpoint in endpoints[:ENDPOINTS_MAX] if _is_usable(endpoint))
+
+
+def _is_usable(endpoint: str) -> bool:
+    host, _, port = endpoint.rpartition(":")
+    try:
+        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    in_brackets = host.startswith("[")
+    if in_brackets != (address.version == 6) or not port.isdecimal() or not 0 < int(port) < 65536:
+        return False
+    return not (address.version == 6 and (address.is_link_local or address.scope_id))
+
+
+def _is_blank(hostinfo: Hostinfo) -> bool:
+    return hostinfo == Hostinfo()
+
+
+def _carry_net_info(known: Hostinfo, told: Hostinfo) -> Hostinfo:
+    """Clients repeat what they know of their network only when it changes, and 0 means "no relay yet"."""
+    if known.net_info is None:
+        return told
+    if told.net_info is None:
+        return structs.replace(told, net_info=known.net_info)
+    if not told.net_info.preferred_derp:
+        home = known.net_info.preferred_derp
+        return structs.replace(told, net_info=structs.replace(told.net_info, preferred_derp=home))
+    return told

@@ -1,0 +1,35 @@
+"""The snapshot that a server starts with: everything that was kept, nobody online yet."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from headscale.records import Counter, Node, PreAuthKey, TailnetSettings, User
+from headscale.state.snapshot import Snapshot, put_key, put_node, put_user
+from headscale.tailcfg.derpmap import DERPMap
+
+
+def restore(
+    *,
+    settings: TailnetSettings,
+    derp_map: DERPMap,
+    users: Iterable[User],
+    pre_auth_keys: Iterable[PreAuthKey],
+    nodes: Iterable[Node],
+    last_ids: Mapping[Counter, int],
+    now: datetime,
+) -> Snapshot:
+    """A snapshot of these records; ids go on after the last ones ever handed out."""
+    snapshot = Snapshot(settings=settings, derp_map=derp_map, started_at=now)
+    for user in users:
+        snapshot = put_user(snapshot, user)
+    for key in pre_auth_keys:
+        snapshot = put_key(snapshot, key)
+    for node in nodes:
+        snapshot = put_node(snapshot, node)
+    return replace(
+        snapshot,
+        last_user_id=max(snapshot.last_user_id, last_ids.get(Counter.USER, 0)),
+        last_node_id=max(snapshot.last_node_id, last_ids.get(Counter.NODE, 0)),
+        last_key_id=max(snapshot.last_key_id, last_ids.get(Counter.PRE_AUTH_KEY, 0)),
+    )

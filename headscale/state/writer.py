@@ -1,0 +1,147 @@
+"""The one place where state changes: decide, commit, publish, tell.
+
+Steps that wait at the same moment are decided one after the other on a working snapshot and share one
+durable commit (group commit). Only when that has returned is the snapshot published, the streams are told,
+and each caller learns its result: what was acknowledged survives a crash. When the commit fails, nobody is
+told anything but an error, and the published snapshot stays as it was.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
+
+from headscale.clock import Clock
+from headscale.errors import HeadscaleError, Unavailable
+from headscale.records import Write
+from headscale.state.effect import Effect, Moment, Step
+from headscale.state.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# Decided in one go before the commit; more only delays the first of them.
+BATCH_MAX = 256
+# How many epochs of touched nodes are remembered; a stream that is further behind starts over.
+HISTORY = 1024
+
+
+class Store(Protocol):
+    """Where rows become durable."""
+
+    async def commit(self, writes: Sequence[Write]) -> None:
+        """All of these rows or none; returns when they are durable. Raises on failure."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    step: Step[Any]
+    answer: asyncio.Future[Any]
+
+
+class Writer:
+    """Owns the current snapshot. `on_publish` is called, in order, after each epoch has become true."""
+
+    def __init__(self, snapshot: Snapshot, store: Store, clock: Clock) -> None:
+        self.snapshot = snapshot
+        self.on_publish: list[Callable[[], None]] = []
+        self._store = store
+        self._clock = clock
+        self._waiting: deque[_Waiting] = deque()
+        self._wake = asyncio.Event()
+        self._history: deque[tuple[int, frozenset[int]]] = deque(maxlen=HISTORY)
+        self._closing = False
+
+    async def apply(self, step: Step[T]) -> T:
+        """The step's result, once it is durable. Raises what the step raises, or Unavailable."""
+        if self._closing:
+            raise Unavailable("the server is shutting down")
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(step, answer))
+        self._wake.set()
+        return await answer
+
+    def touched_since(self, epoch: int) -> frozenset[int] | None:
+        """The nodes that look different now than at that epoch; None when that is too long ago to know."""
+        if epoch == self.snapshot.epoch:
+            return frozenset()
+        if not self._history or self._history[0][0] > epoch + 1:
+            return None
+        return frozenset().union(*(touched for at, touched in self._history if at > epoch))
+
+    async def run(self) -> None:
+        """Apply steps until closed and drained. One task runs this for the life of the server."""
+        while not (self._closing and not self._waiting):
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                await self._apply_batch()
+
+    def close(self) -> None:
+        """Take no more steps; `run` returns when the waiting ones are done."""
+        self._closing = True
+        self._wake.set()
+
+    async def _apply_batch(self) -> None:
+        batch = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
+        if await self._apply_together(batch) or len(batch) == 1:
+            return
+        # One of them spoiled the commit for all: each on its own finds the one.
+        for waiting in batch:
+            await self._apply_together([waiting])
+
+    async def _apply_together(self, batch: list[_Waiting]) -> bool:
+        """Whether all went through. On failure a batch of one is answered, a larger one is left to retry."""
+        moment = Moment(self._clock.now(), secrets.randbelow)
+        working = self.snapshot
+        decided: list[tuple[_Waiting, Effect[Any]]] = []
+        refused: list[tuple[_Waiting, Exception]] = []
+        for waiting in batch:
+            try:
+                effect = waiting.step(working, moment)
+            except Exception as problem:
+                refused.append((waiting, problem))
+            else:
+                working = effect.snapshot
+                decided.append((waiting, effect))
+        try:
+            await self._commit([write for _, effect in decided for write in effect.writes])
+        except Exception:
+            log.exception("commit failed: %d changes were not made", len(decided))
+            if len(batch) == 1:
+                _answer(
+                    batch[0], error=Unavailable("the database did not take the change; nothing was changed")
+                )
+            return False
+        self._publish(working, frozenset().union(*(effect.touched for _, effect in decided)))
+        for waiting, effect in decided:
+            _answer(waiting, result=effect.result)
+        for waiting, refusal in refused:
+            if not isinstance(refusal, HeadscaleError):
+                log.error("a state step failed", exc_info=refusal)
+            _answer(waiting, error=refusal)
+        return True
+
+    async def _commit(self, writes: list[Write]) -> None:
+        if writes:
+            await self._store.commit(writes)
+
+    def _publish(self, working: Snapshot, touched: frozenset[int]) -> None:
+        if working is self.snapshot:
+            return
+        self.snapshot = replace(working, epoch=self.snapshot.epoch + 1)
+        self._history.append((self.snapshot.epoch, touched))
+        for told in self.on_publish:
+            told()
+
+
+def _answer(waiting: _Waiting, *, result: object = None, error: Exception | None = None) -> None:
+    if waiting.answer.done():  # the caller has gone; what it asked for has happened all the same
+        return
+    if error is not None:
+        waiting.answer.set_exception(error)
+    else:
+        waiting.answer.set_result(result)

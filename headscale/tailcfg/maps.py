@@ -1,0 +1,65 @@
+"""POST /machine/map: the request, and the pieces of the answer that are not spliced as bytes."""
+
+from datetime import datetime
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from headscale.keys import ZERO_DISCO_KEY, WireDiscoKey, WireNodeKey
+from headscale.tailcfg.derpmap import DERPMap
+from headscale.tailcfg.dns import DNSConfig
+from headscale.tailcfg.filters import FilterRule
+from headscale.tailcfg.hostinfo import Hostinfo
+from headscale.tailcfg.names import wire_names
+from headscale.tailcfg.node import Node, PeerChange, UserProfile
+
+COMPRESS_ZSTD = "zstd"
+
+
+class MapRequest(msgspec.Struct, frozen=True, omit_defaults=True, rename=wire_names({})):
+    """Stream: the long poll. Not stream, omit peers: a lite update. Neither: a one-shot map."""
+
+    node_key: WireNodeKey
+    version: int = 0
+    compress: str = ""
+    keep_alive: bool = False
+    disco_key: WireDiscoKey = ZERO_DISCO_KEY
+    stream: bool = False
+    hostinfo: Hostinfo | None = None
+    endpoints: tuple[str, ...] | None = None
+    endpoint_types: tuple[int, ...] = ()
+    read_only: bool = False
+    omit_peers: bool = False
+
+
+class Debug(msgspec.Struct, frozen=True, omit_defaults=True, rename=wire_names({})):
+    """Switches for the client; log uploads go to the vendor, so a self-hosted server turns them off."""
+
+    disable_log_tail: bool = False
+
+
+class MapResponse(
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    rename=wire_names({"derp_map": "DERPMap", "dns_config": "DNSConfig"}),
+):
+    """One message of a map stream. Absent means unchanged; peers may be spliced in as encoded bytes.
+
+    `packet_filters` maps a name to its rules: `{"base": []}` blocks everything, absence changes nothing.
+    """
+
+    control_time: datetime
+    keep_alive: bool = False
+    node: Node | None = None
+    derp_map: DERPMap | None = None
+    peers: tuple[msgspec.Raw, ...] = ()
+    peers_changed: tuple[msgspec.Raw, ...] = ()
+    peers_removed: tuple[int, ...] = ()
+    peers_changed_patch: tuple[PeerChange, ...] = ()
+    dns_config: DNSConfig | None = None
+    domain: str = ""
+    collect_services: bool | UnsetType = UNSET
+    packet_filters: dict[str, tuple[FilterRule, ...]] | UnsetType = UNSET
+    user_profiles: tuple[UserProfile, ...] = ()
+    debug: Debug | None = None
