@@ -101,7 +101,14 @@ async def running(
         await _listen(stack, _web_app(routes), config.listen, certificate)
         stack.push_async_callback(upgrade.close)
         stack.callback(fanout.end_all)
-        await serve_api(stack, writer, database.ping, config)
+        await serve_api(
+            stack,
+            writer,
+            database.ping,
+            clock=clock,
+            path=config.unix_socket,
+            mode=config.unix_socket_mode,
+        )
         yield App(config, writer, fanout, config.tailnet.server_url, failed)
 
 

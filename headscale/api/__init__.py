@@ -1,0 +1,1 @@
+"""The administrators' API: a folder a version, a module a noun."""

@@ -1,13 +1,80 @@
 """The administrators' listener: REST on a Unix socket, where the file's mode is the login."""
 
+import os
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
 
-from headscale.config import Config
+from aiohttp import web
+
+from headscale.api.problems import problems
+from headscale.api.v1.body import answer
+from headscale.api.v1.nodes import Nodes
+from headscale.api.v1.preauthkeys import PreAuthKeys
+from headscale.api.v1.users import Users
+from headscale.clock import Clock
+from headscale.errors import Unavailable
 from headscale.state.writer import Writer
+
+BODY_MAX_BYTES: Final = 1024 * 1024
+# What a kernel allows for the path of a Unix socket, its final zero byte included.
+SOCKET_PATH_MAX: Final = 108
 
 
 async def serve_api(
-    stack: AsyncExitStack, writer: Writer, ping: Callable[[], Awaitable[None]], config: Config
+    stack: AsyncExitStack,
+    writer: Writer,
+    ping: Callable[[], Awaitable[None]],
+    *,
+    clock: Clock,
+    path: Path,
+    mode: int,
 ) -> None:
-    """Serve the API on `config.unix_socket` until the stack unwinds."""
+    """Serve the API on this socket until the stack unwinds; a stale socket file is replaced.
+
+    The caller holds the database's lock, so that a socket that is there belongs to nobody.
+    """
+    app = api_app(writer, ping, clock)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.SockSite(runner, _bind(path, mode)).start()
+    stack.callback(path.unlink, missing_ok=True)
+
+
+def api_app(writer: Writer, ping: Callable[[], Awaitable[None]], clock: Clock) -> web.Application:
+    """The API as an application of its own, without a login."""
+
+    async def health(request: web.Request) -> web.Response:
+        await ping()
+        return answer({"databaseConnectivity": True})
+
+    app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[problems])
+    app.add_routes([web.get("/api/v1/health", health)])
+    app.add_routes(Users(writer).routes())
+    app.add_routes(PreAuthKeys(writer, clock).routes())
+    app.add_routes(Nodes(writer, clock).routes())
+    return app
+
+
+def _bind(path: Path, mode: int) -> socket.socket:
+    """A listening socket that never had a wider mode than this."""
+    if len(os.fsencode(path)) >= SOCKET_PATH_MAX:
+        raise Unavailable(
+            f"unix_socket: {path} is longer than the {SOCKET_PATH_MAX - 1} bytes that a socket may have"
+        )
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o777 & ~mode)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        path.chmod(mode)
+    except OSError as problem:
+        listener.close()
+        raise Unavailable(f"unix_socket: cannot make {path}: {problem.strerror}") from problem
+    finally:
+        os.umask(mask)
+    return listener

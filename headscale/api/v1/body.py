@@ -1,0 +1,35 @@
+"""Request bodies, ids and answers, read and written one way everywhere.
+
+Input is lenient as in headscale up to 0.29: any content type, unknown fields ignored. An id is a decimal
+string, because JavaScript cannot hold it as a number.
+"""
+
+from typing import Final, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from headscale.errors import Malformed
+from headscale.tailcfg.names import decode_request
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+# The database's widest integer.
+ID_MAX: Final = 2**63 - 1
+
+
+async def read_body(request: web.Request, wanted: type[T]) -> T:
+    """The body as `wanted`; an empty one is an empty object. Raises Malformed."""
+    return decode_request(await request.read() or b"{}", wanted)
+
+
+def parse_id(text: str, what: str) -> int:
+    """A decimal id of 1 or more; raises Malformed."""
+    if not (text.isascii() and text.isdecimal()) or len(text) > 19 or not 0 < int(text) <= ID_MAX:
+        raise Malformed(f"{text[:40]!r} is not a {what} id: expected a number of 1 or more")
+    return int(text)
+
+
+def answer(document: object) -> web.Response:
+    """A 200 with this document; creation answers 200 too, as the peer does."""
+    return web.Response(body=msgspec.json.encode(document), content_type="application/json")

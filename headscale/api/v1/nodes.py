@@ -1,0 +1,97 @@
+"""/api/v1/node"""
+
+from datetime import UTC, datetime
+from functools import partial
+
+import msgspec
+from aiohttp import web
+
+from headscale.api.v1.body import answer, parse_id, read_body
+from headscale.api.v1.objects import node_object
+from headscale.clock import Clock
+from headscale.errors import Malformed, NotFound
+from headscale.records import Node
+from headscale.state.nodes import delete_node, expire_node, find_node, rename_node
+from headscale.state.writer import Writer
+
+
+class Expiry(msgspec.Struct, frozen=True, rename="camel"):
+    """When a node's key ends; nothing at all means now."""
+
+    expiry: datetime | None = None
+    disable_expiry: bool = False
+
+
+class Nodes:
+    """List, get, rename, expire, delete."""
+
+    def __init__(self, writer: Writer, clock: Clock) -> None:
+        self._writer = writer
+        self._clock = clock
+
+    def routes(self) -> list[web.RouteDef]:
+        """Where they are mounted."""
+        return [
+            web.get("/api/v1/node", self.list),
+            web.get("/api/v1/node/{id}", self.get),
+            web.delete("/api/v1/node/{id}", self.delete),
+            web.post("/api/v1/node/{id}/expire", self.expire),
+            web.post("/api/v1/node/{id}/rename/{name}", self.rename),
+        ]
+
+    async def list(self, request: web.Request) -> web.Response:
+        """All nodes by id, or those that the user with this ?user=name owns."""
+        snapshot = self._writer.snapshot
+        nodes = sorted(snapshot.nodes.values(), key=lambda node: node.id)
+        if name := request.query.get("user"):
+            owner = next((user for user in snapshot.users.values() if user.name == name), None)
+            if owner is None:
+                raise NotFound(f"no user is named {name[:80]!r}")
+            nodes = snapshot.nodes_owned_by(owner.id)
+        return answer({"nodes": [node_object(snapshot, node, in_list=True) for node in nodes]})
+
+    async def get(self, request: web.Request) -> web.Response:
+        """One node."""
+        return self._one(find_node(self._writer.snapshot, _id(request)))
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """The node is gone for everyone, and its client has to log in again."""
+        await self._writer.apply(partial(delete_node, node_id=_id(request)))
+        return answer({})
+
+    async def expire(self, request: web.Request) -> web.Response:
+        """The node's key ends now, at a given time, or never."""
+        # Up to 0.29 these were query parameters.
+        told = {key: request.query[key] for key in ("expiry", "disableExpiry") if key in request.query}
+        asked = _from_query(told) if told else await read_body(request, Expiry)
+        if asked.expiry is not None and asked.disable_expiry:
+            raise Malformed("give either an expiry or disableExpiry, not both")
+        expiry = None if asked.disable_expiry else asked.expiry or self._clock.now()
+        if expiry is not None and expiry.tzinfo is None:
+            expiry = expiry.replace(tzinfo=UTC)
+        node = await self._writer.apply(partial(expire_node, node_id=_id(request), expiry=expiry))
+        return self._one(node)
+
+    async def rename(self, request: web.Request) -> web.Response:
+        """Another given name, exactly as asked."""
+        return self._one(
+            await self._writer.apply(
+                partial(rename_node, node_id=_id(request), name=request.match_info["name"])
+            )
+        )
+
+    def _one(self, node: Node) -> web.Response:
+        return answer({"node": node_object(self._writer.snapshot, node)})
+
+
+def _id(request: web.Request) -> int:
+    return parse_id(request.match_info["id"], "node")
+
+
+def _from_query(told: dict[str, str]) -> Expiry:
+    try:
+        return msgspec.convert(
+            {**told, "disableExpiry": told.get("disableExpiry", "").lower() in ("1", "true")}, Expiry
+        )
+    except msgspec.ValidationError as problem:
+        raise Malformed(f"expiry: {problem}") from None

@@ -1,0 +1,129 @@
+"""Users, keys and nodes as REST v1 shows them.
+
+No field is ever left out: empty texts, false and `[]` are there, absent objects and times are `null`. Web
+front ends depend on that shape.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from headscale import records
+from headscale.records import TAGGED_LOGIN, TAGGED_USER_ID
+from headscale.state.credentials import masked
+from headscale.state.snapshot import LONG_AGO, Snapshot
+
+
+class User(msgspec.Struct, frozen=True, rename="camel"):
+    """A user."""
+
+    id: str
+    name: str
+    created_at: datetime | None
+    display_name: str
+    email: str
+    provider_id: str
+    provider: str
+    profile_pic_url: str
+
+
+class PreAuthKey(msgspec.Struct, frozen=True, rename="camel"):
+    """A pre-auth key; `key` is the whole text once, at creation, and masked ever after."""
+
+    user: User | None
+    id: str
+    key: str
+    reusable: bool
+    ephemeral: bool
+    used: bool
+    expiration: datetime | None
+    created_at: datetime
+    acl_tags: tuple[str, ...]
+
+
+class Node(msgspec.Struct, frozen=True, rename="camel"):
+    """A node."""
+
+    id: str
+    machine_key: str
+    node_key: str
+    disco_key: str
+    ip_addresses: tuple[str, ...]
+    name: str
+    user: User | None
+    last_seen: datetime | None
+    expiry: datetime | None
+    pre_auth_key: PreAuthKey | None
+    created_at: datetime
+    register_method: str
+    given_name: str
+    online: bool
+    approved_routes: tuple[str, ...]
+    available_routes: tuple[str, ...]
+    subnet_routes: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+_METHODS = {
+    records.RegisterMethod.AUTH_KEY: "REGISTER_METHOD_AUTH_KEY",
+    records.RegisterMethod.CLI: "REGISTER_METHOD_CLI",
+    records.RegisterMethod.OIDC: "REGISTER_METHOD_OIDC",
+}
+# Whom a list shows as the owner of tagged nodes; a single node shows nobody.
+_TAGGED = User(str(TAGGED_USER_ID), TAGGED_LOGIN, LONG_AGO, "Tagged Devices", "", "", "", "")
+
+
+def user_object(user: records.User) -> User:
+    """The user as v1 shows it."""
+    return User(
+        id=str(user.id),
+        name=user.name or user.login,
+        created_at=user.created_at,
+        display_name=user.display_name,
+        email=user.email,
+        provider_id=user.provider_identifier or "",
+        provider=user.provider,
+        profile_pic_url=user.profile_pic_url,
+    )
+
+
+def key_object(snapshot: Snapshot, key: records.PreAuthKey, *, text: str | None = None) -> PreAuthKey:
+    """The key as v1 shows it; `text` only in the answer that creates it."""
+    owner = snapshot.users.get(key.user_id or 0)
+    return PreAuthKey(
+        user=user_object(owner) if owner else None,
+        id=str(key.id),
+        key=text or masked(key),
+        reusable=key.reusable,
+        ephemeral=key.ephemeral,
+        used=key.used,
+        expiration=key.expiration,
+        created_at=key.created_at,
+        acl_tags=key.tags,
+    )
+
+
+def node_object(snapshot: Snapshot, node: records.Node, *, in_list: bool = False) -> Node:
+    """The node as v1 shows it, alone or in a list."""
+    owner = snapshot.users.get(node.user_id or 0)
+    key = snapshot.pre_auth_keys.get(node.auth_key_id or 0)
+    return Node(
+        id=str(node.id),
+        machine_key=node.machine_key,
+        node_key=node.node_key,
+        disco_key=node.disco_key,
+        ip_addresses=tuple(map(str, node.addresses)),
+        name=node.hostname,
+        user=user_object(owner) if owner else _TAGGED if in_list else None,
+        last_seen=node.last_seen,
+        expiry=node.expiry,
+        pre_auth_key=key_object(snapshot, key) if key else None,
+        created_at=node.created_at,
+        register_method=_METHODS[node.register_method],
+        given_name=node.given_name,
+        online=node.online,
+        approved_routes=node.approved_routes,
+        available_routes=node.hostinfo.routable_ips,
+        subnet_routes=(),
+        tags=node.tags,
+    )

@@ -1,0 +1,75 @@
+"""/api/v1/user"""
+
+from functools import partial
+
+import msgspec
+from aiohttp import web
+
+from headscale.api.v1.body import answer, parse_id, read_body
+from headscale.api.v1.objects import user_object
+from headscale.state.users import create_user, delete_user, rename_user
+from headscale.state.writer import Writer
+
+
+class NewUser(msgspec.Struct, frozen=True, rename="camel"):
+    """The body of a creation."""
+
+    name: str = ""
+    display_name: str = ""
+    email: str = ""
+    picture_url: str = ""
+
+
+class Users:
+    """Create, list, rename, delete."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def routes(self) -> list[web.RouteDef]:
+        """Where they are mounted."""
+        return [
+            web.post("/api/v1/user", self.create),
+            web.get("/api/v1/user", self.list),
+            web.delete("/api/v1/user/{id}", self.delete),
+            web.post("/api/v1/user/{id}/rename/{name}", self.rename),
+        ]
+
+    async def create(self, request: web.Request) -> web.Response:
+        """A new local user."""
+        asked = await read_body(request, NewUser)
+        user = await self._writer.apply(
+            partial(
+                create_user,
+                name=asked.name,
+                display_name=asked.display_name,
+                email=asked.email,
+                profile_pic_url=asked.picture_url,
+            )
+        )
+        return answer({"user": user_object(user)})
+
+    async def list(self, request: web.Request) -> web.Response:
+        """All users by id, or those with the first given of ?name, ?email and ?id."""
+        users = sorted(self._writer.snapshot.users.values(), key=lambda user: user.id)
+        if name := request.query.get("name"):
+            users = [user for user in users if user.name == name]
+        elif email := request.query.get("email"):
+            users = [user for user in users if user.email == email]
+        elif wanted := request.query.get("id"):
+            user_id = parse_id(wanted, "user")
+            users = [user for user in users if user.id == user_id]
+        return answer({"users": [user_object(user) for user in users]})
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Forget a user without nodes."""
+        await self._writer.apply(partial(delete_user, user_id=parse_id(request.match_info["id"], "user")))
+        return answer({})
+
+    async def rename(self, request: web.Request) -> web.Response:
+        """The same user under another name."""
+        user_id = parse_id(request.match_info["id"], "user")
+        user = await self._writer.apply(
+            partial(rename_user, user_id=user_id, name=request.match_info["name"])
+        )
+        return answer({"user": user_object(user)})

@@ -1,0 +1,140 @@
+"""The writer: durable before told, one commit for many, nothing on failure."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+
+from headscale.clock import ManualClock
+from headscale.errors import Conflict, Unavailable
+from headscale.records import Insert, User, Write
+from headscale.state.nodes import delete_node
+from headscale.state.presence import arrive
+from headscale.state.users import create_user
+from headscale.state.writer import HISTORY, Writer
+from tests.builders import NOW, node, tailnet, with_nodes
+
+
+class FakeStore:
+    """Keeps what it is given, unless `refuses` says that it may not."""
+
+    def __init__(self) -> None:
+        self.commits: list[Sequence[Write]] = []
+        self.refuses: Callable[[Sequence[Write]], bool] = lambda writes: False
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def commit(self, writes: Sequence[Write]) -> None:
+        await self.gate.wait()
+        if self.refuses(writes):
+            raise OSError("disk full")
+        self.commits.append(writes)
+
+
+@asynccontextmanager
+async def writing() -> AsyncIterator[tuple[Writer, FakeStore]]:
+    store = FakeStore()
+    writer = Writer(with_nodes(tailnet("alice"), node(1)), store, ManualClock(NOW))
+    task = asyncio.create_task(writer.run())
+    try:
+        yield writer, store
+    finally:
+        writer.close()
+        await task
+
+
+def has_user(name: str) -> Callable[[Sequence[Write]], bool]:
+    return lambda writes: any(
+        isinstance(w, Insert) and isinstance(w.record, User) and w.record.name == name for w in writes
+    )
+
+
+async def test_nothing_is_published_or_answered_before_the_commit() -> None:
+    async with writing() as (writer, store):
+        store.gate.clear()
+        answer = asyncio.create_task(writer.apply(partial(create_user, name="bob")))
+        await asyncio.sleep(0.01)
+        assert not answer.done()
+        assert set(writer.snapshot.users) == {1}
+        store.gate.set()
+        assert (await answer).id == 2
+        assert set(writer.snapshot.users) == {1, 2}
+
+
+async def test_steps_that_wait_together_share_a_commit() -> None:
+    async with writing() as (writer, store):
+        names = [f"user{i}" for i in range(50)]
+        users = await asyncio.gather(*(writer.apply(partial(create_user, name=n)) for n in names))
+        assert sorted(user.id for user in users) == list(range(2, 52))
+        assert len(store.commits) == 1
+
+
+async def test_a_refused_step_leaves_its_neighbours_alone() -> None:
+    async with writing() as (writer, store):
+        results = await asyncio.gather(
+            *(writer.apply(partial(create_user, name=n)) for n in ("bob", "bob", "carol")),
+            return_exceptions=True,
+        )
+        assert isinstance(results[1], Conflict)
+        assert [user.name for user in writer.snapshot.users.values()] == ["alice", "bob", "carol"]
+
+
+async def test_a_failed_commit_changes_nothing_and_says_so() -> None:
+    async with writing() as (writer, store):
+        store.refuses = lambda writes: True
+        with pytest.raises(Unavailable, match="nothing was changed"):
+            await writer.apply(partial(create_user, name="bob"))
+        assert set(writer.snapshot.users) == {1}
+        store.refuses = lambda writes: False
+        assert (await writer.apply(partial(create_user, name="bob"))).id == 2
+
+
+async def test_one_row_that_the_database_refuses_does_not_cost_the_others_theirs() -> None:
+    async with writing() as (writer, store):
+        store.refuses = has_user("bad")
+        results = await asyncio.gather(
+            *(writer.apply(partial(create_user, name=n)) for n in ("bob", "bad", "carol")),
+            return_exceptions=True,
+        )
+        assert isinstance(results[1], Unavailable)
+        assert [user.name for user in writer.snapshot.users.values()] == ["alice", "bob", "carol"]
+
+
+async def test_a_caller_that_went_away_gets_its_step_done_all_the_same() -> None:
+    async with writing() as (writer, store):
+        store.gate.clear()
+        answer = asyncio.create_task(writer.apply(partial(create_user, name="bob")))
+        await asyncio.sleep(0.01)
+        answer.cancel()
+        store.gate.set()
+        await writer.apply(partial(create_user, name="carol"))
+        assert len(writer.snapshot.users) == 3
+
+
+async def test_streams_learn_which_nodes_were_touched_since() -> None:
+    async with writing() as (writer, store):
+        epoch = writer.snapshot.epoch
+        await writer.apply(partial(arrive, node_id=1))
+        await writer.apply(partial(create_user, name="bob"))
+        await writer.apply(partial(delete_node, node_id=1))
+        assert writer.touched_since(epoch) == {1}
+        assert writer.touched_since(epoch + 1) == {1}
+        assert writer.touched_since(writer.snapshot.epoch) == frozenset()
+
+
+async def test_a_stream_that_is_too_far_behind_is_told_that_nobody_knows() -> None:
+    async with writing() as (writer, store):
+        epoch = writer.snapshot.epoch
+        for number in range(HISTORY + 1):
+            await writer.apply(partial(create_user, name=f"user{number}"))
+        assert writer.touched_since(epoch) is None
+        assert writer.touched_since(epoch + 1) is not None
+
+
+async def test_a_closed_writer_takes_no_more() -> None:
+    async with writing() as (writer, store):
+        writer.close()
+        with pytest.raises(Unavailable, match="shutting down"):
+            await writer.apply(partial(create_user, name="bob"))
