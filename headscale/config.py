@@ -1,6 +1,7 @@
 """What the operator decided, as frozen values. How a file and the environment become one: `configfile`."""
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Final
@@ -60,8 +61,8 @@ class Config:
     unix_socket_mode: int = 0o770
     derp: EmbeddedDERP | None = None
     derp_paths: tuple[Path, ...] = ()
-    derp_urls: tuple[str, ...] = ()
     tailnet: TailnetSettings
     log_level: str = "info"
     log_json: bool = False
+    cli_timeout: timedelta = timedelta(seconds=5)
     later: tuple[str, ...] = field(default=())

@@ -130,10 +130,12 @@ class TakenOver(asyncio.Protocol):
 async def take_over(request: web.Request, head: bytes, protocol: TakenOver) -> web.StreamResponse:
     """Run `protocol` on the request's connection until it ends; for a handler to return the result of.
 
-    `head` is the whole answer, status line to blank line (and may hold the first bytes after it). Bytes that
-    aiohttp kept behind an `Upgrade: websocket` request are carried over. Behind any other upgrade aiohttp
-    parses early bytes as the next request; no client of ours sends any before it has our answer
-    (tailscale v1.102.4 control/controlhttp, derp/derphttp), so those and a request with a body are refused.
+    `head` is the whole answer, status line to blank line (and may hold the first bytes after it).
+
+    No client of ours sends anything behind its request before it has our answer (tailscale v1.102.4
+    control/controlhttp, derp/derphttp). Should one: behind `Upgrade: websocket` aiohttp keeps the bytes and they
+    are carried over; behind any other upgrade its parser drops those of the same segment and parses later ones
+    as the next request. Where the latter shows, and for a request with a body, the answer is 400.
     A cancelled handler aborts the connection.
     """
     aiohttp_protocol = request.protocol

@@ -10,7 +10,12 @@ from headscale.derp.relay import STALL_LIMIT, Relay
 from headscale.derp.routing import ConnectionId
 from headscale.takeover import TakenOver
 
-WRITE_BYTES: Final = 32 * 1024  # taken from the relay at once, and so the usual size of a WebSocket message
+WRITE_BYTES: Final = 32 * 1024  # taken from the relay at once
+# A Go client ends a WebSocket that brings a longer message (seen with 1.102.4: "read limited at 32769 bytes").
+MESSAGE_BYTES: Final = 32 * 1024
+# Kept for a WebSocket beside what its transport buffers: two full reads (256 KiB in asyncio) of other clients
+# can be meant for it before its task runs, and would push themselves out of the relay's queue.
+PENDING_BYTES: Final = 512 * 1024
 
 
 class Link(Protocol):
@@ -76,6 +81,7 @@ class WebSocketLink:
         self._connection = connection
         self._transport = request.transport
         self._socket = socket
+        self._pending = bytearray()
         self._output = asyncio.Event()
         self._readable = asyncio.Event()
         self._readable.set()
@@ -89,13 +95,20 @@ class WebSocketLink:
         try:
             while await self._output.wait():
                 self._output.clear()
-                while data := self._relay.take(self._connection, WRITE_BYTES):
+                while self._pending:
+                    message = bytes(self._pending[:MESSAGE_BYTES])
+                    del self._pending[:MESSAGE_BYTES]
                     async with asyncio.timeout(STALL_LIMIT):
-                        await self._socket.send_bytes(data)
+                        await self._socket.send_bytes(message)
+                    self.flush()
         except (TimeoutError, ConnectionError):
             self.abort()
 
     def flush(self) -> None:
+        while len(self._pending) < PENDING_BYTES and (
+            data := self._relay.take(self._connection, WRITE_BYTES)
+        ):
+            self._pending += data
         self._output.set()
 
     def pause_reading(self) -> None:

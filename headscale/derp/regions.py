@@ -176,7 +176,7 @@ def _region(region_id: int, value: object) -> DERPRegion | None:
         return None
     where = f"region {region_id}"
     given = {"regionid": region_id, **_fields(value, where)}
-    nodes = given.pop("nodes", None) or []
+    nodes = given.pop("nodes", [])
     if not isinstance(nodes, list):
         raise Malformed(f"{where}: nodes is a list")
     given["nodes"] = [_wire_names({"regionid": region_id, **_fields(n, where)}, DERPNode) for n in nodes]

@@ -202,6 +202,7 @@ class Relay:
     def _run(self, connection: _Connection, now: float) -> Iterator[Event]:
         """Handle every whole frame; what the decoder or a box refuses finishes the connection."""
         dirty: dict[ConnectionId, None] = {}
+        refusal: Malformed | None = None
         try:
             while connection.stage in (_Stage.CONNECTED, _Stage.SERVING):
                 if (frame := connection.decoder.next_frame()) is None:
@@ -216,9 +217,11 @@ class Relay:
                 raise Malformed(f"more than {MAX_BUFFERED_BYTES} bytes before the login was done")
         except Malformed as error:
             connection.stage = _Stage.GONE
-            yield Finished(connection.id, str(error))
-        for connection_id in dirty:
+            refusal = error
+        for connection_id in dirty:  # before the end, so that whoever hears a packet hears of the end as well
             yield Output(connection_id)
+        if refusal is not None:
+            yield Finished(connection.id, str(refusal))
 
     def _login(self, connection: _Connection, frame: Frame) -> Event:
         connection.key = boxes.open_client_info(frame.payload, self._private)

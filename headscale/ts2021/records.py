@@ -23,7 +23,7 @@ from headscale.ts2021.messages import (
 
 # The specification reserves the last counter value; the Go end refuses it too.
 MAX_COUNTER: Final = 2**64 - 1
-_NONCE_PAD: Final = bytes(4)
+NONCE_BYTES: Final = 12
 
 
 class RecordBroken(Malformed):
@@ -55,8 +55,9 @@ class RecordSealer:
         """One record of at most 4,077 plaintext bytes: type 4, length (2), ciphertext, tag (16)."""
         if len(plaintext) > MAX_PLAINTEXT_BYTES:
             raise ValueError(f"a record carries {MAX_PLAINTEXT_BYTES} bytes, got {len(plaintext)}")
-        sealed = self._cipher.encrypt(_nonce(self._counter), plaintext, None)
-        self._counter += 1
+        counter = self._counter
+        sealed = self._cipher.encrypt(_nonce(counter), plaintext, None)
+        self._counter = counter + 1
         return encode_record_header(len(sealed)) + sealed
 
 
@@ -119,4 +120,4 @@ class RecordOpener:
 def _nonce(counter: int) -> bytes:
     if counter >= MAX_COUNTER:
         raise NonceSpent("the record counter is used up")
-    return _NONCE_PAD + counter.to_bytes(8, "big")
+    return counter.to_bytes(NONCE_BYTES, "big")

@@ -1,0 +1,146 @@
+"""What every command shares: the global flags in any place, aliases, errors and exit codes.
+
+The peer's flags may stand before or behind the verb (`headscale -o json users list`, `headscale users list
+-o json`), so every command takes them.
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from headscale.config import Config
+from headscale.configfile import BadConfig, load_config
+from headscale.errors import HeadscaleError
+
+FORMATS: Final = ("json", "json-line", "yaml")
+
+
+@dataclass(slots=True)
+class Session:
+    """The global flags of one call."""
+
+    config_path: Path | None = None
+    output: str | None = None
+    force: bool = False
+
+    def config(self) -> Config:
+        """The configuration in force."""
+        return load_config(self.config_path)
+
+
+def session() -> Session:
+    """The flags of the command that runs."""
+    found = click.get_current_context().find_root().ensure_object(Session)
+    return found  # noqa: RET504  (mypy needs the type)
+
+
+def _keep(name: str) -> Any:
+    def callback(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value not in (None, False):
+            setattr(context.find_root().ensure_object(Session), name, value)
+
+    return callback
+
+
+def global_options() -> list[click.Parameter]:
+    """-c, -o and --force."""
+    return [
+        click.Option(
+            ["-c", "--config", "config_path"],
+            type=click.Path(path_type=Path),
+            callback=_keep("config_path"),
+            expose_value=False,
+            help="Configuration file.",
+        ),
+        click.Option(
+            ["-o", "--output"],
+            type=click.Choice(FORMATS),
+            callback=_keep("output"),
+            expose_value=False,
+            help="Print for machines.",
+        ),
+        click.Option(
+            ["--force"],
+            is_flag=True,
+            callback=_keep("force"),
+            expose_value=False,
+            help="Ask no questions.",
+        ),
+    ]
+
+
+class Command(click.Command):
+    """A verb that takes the global flags too."""
+
+    def __init__(self, *args: Any, aliases: tuple[str, ...] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.aliases = aliases
+        self.params.extend(global_options())
+
+
+class Group(click.Group):
+    """A noun with its verbs, each under any of its names."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, aliases: tuple[str, ...] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.aliases = aliases
+        self.params.extend(global_options())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        named = super().get_command(ctx, cmd_name)
+        if named is not None:
+            return named
+        return next(
+            (command for command in self.commands.values() if cmd_name in getattr(command, "aliases", ())),
+            None,
+        )
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        _, command, rest = super().resolve_command(ctx, args)
+        return command.name if command else None, command, rest
+
+
+Group.group_class = Group
+
+
+class Failed(Exception):
+    """The command cannot do it; the text is for the user, the exit code 1."""
+
+
+def run(root: click.Group) -> None:
+    """Run the command line; whatever goes wrong is one message on stderr and an exit code."""
+    try:
+        code = root.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        print("aborted", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    except click.ClickException as problem:
+        _complain(problem.format_message())
+        if problem.exit_code == 2 and isinstance(problem, click.UsageError) and problem.ctx:
+            print(problem.ctx.get_usage(), file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    except (Failed, HeadscaleError) as problem:
+        lines = str(problem)
+        _complain(f"the configuration cannot be used:\n{lines}" if isinstance(problem, BadConfig) else lines)
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(message: str) -> None:
+    """As text, or as JSON for callers that asked for it."""
+    asked = [word for word in sys.argv[1:] if word in FORMATS or word.removeprefix("--output=") in FORMATS]
+    if asked and not asked[0].endswith("yaml"):
+        message = json.dumps({"error": message}, ensure_ascii=False)
+    elif asked:
+        message = f"error: {json.dumps(message, ensure_ascii=False)}"
+    else:
+        message = f"Error: {message}"
+    print(message, file=sys.stderr)  # noqa: T201

@@ -1,0 +1,64 @@
+"""The `headscale` command."""
+
+import platform
+
+import click
+
+from headscale import __version__
+from headscale.cli.client import call
+from headscale.cli.framework import Command, Group, run, session
+from headscale.cli.nodes import nodes
+from headscale.cli.output import show
+from headscale.cli.preauthkeys import preauthkeys
+from headscale.cli.users import users
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+def root() -> None:
+    """A self-hosted control server for Tailscale clients."""
+
+
+@root.command(cls=Command)
+def version() -> None:
+    """Print the version."""
+    document = {"version": __version__, "python": platform.python_version()}
+    show(document, text=__version__)
+
+
+@root.command(cls=Command)
+def health() -> None:
+    """Ask the running server whether all is well."""
+    show(call("GET", "/api/v1/health"), text="ok")
+
+
+@root.command(cls=Command)
+def configtest() -> None:
+    """Check the configuration and change nothing."""
+    config = session().config()
+    later = f"; without effect in this version: {', '.join(config.later)}" if config.later else ""
+    show(
+        {"source": str(config.source or ""), "later": list(config.later)},
+        text=f"{config.source or 'the defaults'}: ok{later}",
+    )
+
+
+@root.command(cls=Command)
+def serve() -> None:
+    """Run the server until it is told to stop."""
+    from headscale.cli.serve import serve_until_stopped  # the whole server: other commands do not wait for it
+
+    serve_until_stopped(session().config())
+
+
+root.add_command(users)
+root.add_command(preauthkeys)
+root.add_command(nodes)
+
+
+def main() -> None:
+    """The entry point."""
+    run(root)
+
+
+if __name__ == "__main__":
+    main()

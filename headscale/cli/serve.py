@@ -1,0 +1,66 @@
+"""headscale serve: start the server, say where it is and what to do next, stop cleanly."""
+
+import asyncio
+import logging
+import signal
+from typing import Any
+
+import click
+
+from headscale import __version__, logs
+from headscale.app import App, running
+from headscale.config import Config
+
+log = logging.getLogger(__name__)
+
+
+def serve_until_stopped(config: Config) -> None:
+    """Run a server until SIGINT, SIGTERM or SIGQUIT; raises what kept it from starting or running."""
+    logs.set_up(level=config.log_level, as_json=config.log_json)
+    asyncio.run(_serve(config))
+
+
+async def _serve(config: Config) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, log.info, "SIGHUP: there is no policy file to read again yet")
+    for name in config.later:
+        log.warning("%s is accepted but has no effect in this version", name)
+    async with running(config) as app:
+        if not config.log_json:
+            click.echo(welcome(app))
+        stopping = asyncio.ensure_future(stop.wait())
+        either: list[asyncio.Future[Any]] = [stopping, app.failed]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if app.failed.done():
+            app.failed.result()  # raises: a task that the server cannot live without has died
+        log.info("stopping: clients keep talking to each other meanwhile")
+    log.info("stopped")
+
+
+def welcome(app: App) -> str:
+    """What a newcomer needs: the URL, the data, the next commands."""
+    config = app.config
+    lines = [
+        f"headscale {__version__} is running",
+        f"  URL            {app.url}",
+        f"  data           {config.data_dir}",
+        f"  configuration  {config.source or 'none: defaults and HEADSCALE_* variables'}",
+    ]
+    if config.derp is not None and config.tls is None and app.url.startswith("http://"):
+        port = config.derp.tls_listen.port
+        lines.append(f"  relay          port {port}/tcp with a certificate of its own, which clients pin")
+    option = f" -c {config.source}" if config.source else ""
+    user = next(iter(app.writer.snapshot.users), 1)
+    lines += ["", "Next:"]
+    if not app.writer.snapshot.users:
+        lines.append(f"  headscale{option} users create me")
+    lines += [
+        f"  headscale{option} preauthkeys create --user {user}",
+        f"  tailscale up --login-server {app.url} --auth-key <the key>",
+        "",
+        "Ctrl-C stops the server; started again, it finds everything again.",
+    ]
+    return "\n".join(lines)

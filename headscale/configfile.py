@@ -1,0 +1,378 @@
+"""A configuration file and the environment become a Config, or all the complaints at once.
+
+Every complaint says where (file and line, or variable), which key, and what to write instead, so that an
+operator mends a file in one go.
+"""
+
+import difflib
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
+
+from headscale.config import Config, EmbeddedDERP, Listen, TLSFiles
+from headscale.configkeys import KEYS, OTHER_PREFIXES, OTHER_VARIABLES, REMOVED, variable_of
+from headscale.configvalues import read_value
+from headscale.errors import Malformed
+from headscale.records import Allocation, DNSSettings, TailnetSettings
+from headscale.tailcfg.dns import DNSRecord
+
+SEARCHED: Final = (Path("/etc/headscale/config.yaml"), Path("~/.headscale/config.yaml"), Path("config.yaml"))
+DEFAULT_BASE_DOMAIN: Final = "tailnet.internal"
+DEFAULT_LISTEN: Final = Listen(host="", port=8080)
+# Below this a client that changes networks would be deleted while it does.
+EPHEMERAL_MIN: Final = timedelta(seconds=65)
+# A region's id is carried where a port would be (clients before capability version 111).
+REGION_ID_MAX: Final = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """One thing that is wrong, and where."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+class BadConfig(Malformed):
+    """The configuration cannot be used; `complaints` has every reason."""
+
+    def __init__(self, complaints: list[Complaint]) -> None:
+        super().__init__("\n".join(map(str, complaints)))
+        self.complaints = complaints
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A value as it stands, and where."""
+
+    where: str
+    value: Any
+
+
+def find_config(explicit: Path | None, environment: Mapping[str, str]) -> Path | None:
+    """The file to read: the one that is asked for, or the first that exists of the usual places."""
+    asked = explicit or (
+        Path(environment["HEADSCALE_CONFIG"]) if environment.get("HEADSCALE_CONFIG") else None
+    )
+    if asked is not None:
+        return asked
+    return next((path for name in SEARCHED if (path := name.expanduser()).is_file()), None)
+
+
+def load_config(explicit: Path | None = None, environment: Mapping[str, str] = os.environ) -> Config:
+    """The configuration in force. Raises BadConfig with everything that is wrong with it."""
+    path = find_config(explicit, environment)
+    given: dict[str, _Given] = {}
+    complaints: list[Complaint] = []
+    if path is not None:
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as problem:
+            reason = problem.strerror if isinstance(problem, OSError) else "it is not UTF-8 text"
+            raise BadConfig([Complaint(str(path), f"cannot be read: {reason}")]) from None
+        given = _from_yaml(path, text, complaints)
+    given.update(_from_environment(environment, complaints))
+    base = path.absolute().parent if path is not None else Path.cwd()
+    return _assemble(path, given, base, complaints)
+
+
+def _from_yaml(path: Path, text: str, complaints: list[Complaint]) -> dict[str, _Given]:
+    try:
+        document = YAML(typ="rt").load(StringIO(text))
+    except YAMLError as problem:
+        mark = getattr(problem, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
+        raise BadConfig([Complaint(where, f"not YAML: {getattr(problem, 'problem', problem)}")]) from None
+    if document is None:
+        return {}
+    if not isinstance(document, CommentedMap):
+        raise BadConfig([Complaint(str(path), "expected keys and values at the top")])
+    given: dict[str, _Given] = {}
+    for name, line, value in _walk(document, ""):
+        where = f"{path}:{line}"
+        if name in REMOVED:
+            complaints.append(Complaint(where, f"{name} is gone: use {REMOVED[name]}"))
+        elif name in KEYS:
+            given[name] = _Given(where, value)
+        else:
+            complaints.append(Complaint(where, _unknown(name)))
+    return given
+
+
+def _walk(mapping: CommentedMap, prefix: str) -> Iterator[tuple[str, int, Any]]:
+    """Each key with its line; inside a section its keys, inside a value nothing."""
+    for key, value in mapping.items():
+        name = f"{prefix}{key}"
+        is_section = any(known.startswith(f"{name}.") for known in (*KEYS, *REMOVED))
+        if is_section and isinstance(value, CommentedMap):
+            yield from _walk(value, f"{name}.")
+        elif not (is_section and value is None):
+            yield name, mapping.lc.data[key][0] + 1, value
+
+
+def _from_environment(environment: Mapping[str, str], complaints: list[Complaint]) -> dict[str, _Given]:
+    known = {variable_of(name): name for name in KEYS}
+    given = {}
+    for variable, value in environment.items():
+        if not variable.startswith("HEADSCALE_") or variable in OTHER_VARIABLES:
+            continue
+        if variable in known:
+            given[known[variable]] = _Given(f"environment {variable}", value)
+        elif not variable.startswith(OTHER_PREFIXES):
+            near = difflib.get_close_matches(variable, known, n=1)
+            hint = f", did you mean {near[0]}?" if near else ""
+            complaints.append(Complaint(f"environment {variable}", f"no such setting{hint}"))
+    return given
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, KEYS, n=1) or [
+        known for known in KEYS if known.rpartition(".")[2] == name.rpartition(".")[2]
+    ]
+    return f"unknown key {name}" + (f", did you mean {near[0]}?" if near else "")
+
+
+class _Values:
+    """The given values, read as their kinds; complaints are collected and a bad value counts as absent."""
+
+    def __init__(self, given: Mapping[str, _Given], base: Path, complaints: list[Complaint]) -> None:
+        self._given = given
+        self._complaints = complaints
+        self._read: dict[str, Any] = {}
+        for name, item in given.items():
+            try:
+                self._read[name] = read_value(KEYS[name], item.value, base=base)
+            except Malformed as problem:
+                self.complain(name, str(problem))
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value, or the default when there is none (or a bad one)."""
+        value = self._read.get(name)
+        return default if value is None else value
+
+    def complain(self, name: str, what: str) -> None:
+        """Something is wrong with this key, given or not."""
+        item = self._given.get(name)
+        self._complaints.append(Complaint(item.where if item else "configuration", f"{name}: {what}"))
+
+    def has(self, name: str) -> bool:
+        """Whether the operator wrote it."""
+        return name in self._given
+
+
+def _assemble(
+    source: Path | None, given: Mapping[str, _Given], base: Path, complaints: list[Complaint]
+) -> Config:
+    values = _Values(given, base, complaints)
+    data_dir: Path = values.get("data_dir") or default_data_dir()
+    listen: Listen = values.get("listen_addr", DEFAULT_LISTEN)
+    tls = _tls(values)
+    config = Config(
+        source=source,
+        data_dir=data_dir,
+        listen=listen,
+        tls=tls,
+        noise_key_path=values.get("noise.private_key_path", data_dir / "noise_private.key"),
+        sqlite_path=_database(values, data_dir),
+        unix_socket=values.get("unix_socket") or default_socket(data_dir),
+        unix_socket_mode=values.get("unix_socket_permission", 0o770),
+        derp=_derp(values, data_dir, listen),
+        derp_paths=values.get("derp.paths", ()),
+        tailnet=_tailnet(values, listen, is_tls=tls is not None),
+        log_level=values.get("log.level", "info"),
+        log_json=values.get("log.format", "text") == "json",
+        cli_timeout=values.get("cli.timeout", timedelta(seconds=5)),
+        later=tuple(
+            name for name in sorted(given) if KEYS[name].later and given[name].value not in (None, "")
+        ),
+    )
+    if complaints:
+        raise BadConfig(complaints)
+    return config
+
+
+def _tls(values: _Values) -> TLSFiles | None:
+    certificate, key = values.get("tls_cert_path"), values.get("tls_key_path")
+    if (certificate is None) != (key is None):
+        values.complain("tls_key_path" if certificate else "tls_cert_path", "give both files or neither")
+    for name, path in (("tls_cert_path", certificate), ("tls_key_path", key)):
+        if path is not None and not path.is_file():
+            values.complain(name, f"there is no file {path}")
+    return TLSFiles(certificate=certificate, key=key) if certificate and key else None
+
+
+def _database(values: _Values, data_dir: Path) -> Path:
+    if values.get("database.type") == "postgres":
+        values.complain("database.type", "PostgreSQL comes with a later version: use sqlite")
+    path: Path = values.get("database.sqlite.path", data_dir / "db.sqlite")
+    return path
+
+
+def _derp(values: _Values, data_dir: Path, listen: Listen) -> EmbeddedDERP | None:
+    enabled = values.get("derp.server.enabled", True)
+    for path in values.get("derp.paths", ()):
+        if not path.is_file():
+            values.complain("derp.paths", f"there is no file {path}")
+    if not enabled or not values.get("derp.server.automatically_add_embedded_derp_region", True):
+        if not values.has("derp.paths"):
+            values.complain(
+                "derp.server.enabled",
+                "clients cannot work without a relay: turn this one on, or name others in derp.paths"
+                + (" (derp.urls comes with a later version)" if values.has("derp.urls") else ""),
+            )
+        return None
+    region_id = values.get("derp.server.region_id", 999)
+    if not 0 < region_id <= REGION_ID_MAX:
+        values.complain("derp.server.region_id", f"expected 1 to {REGION_ID_MAX}, got {region_id}")
+    return EmbeddedDERP(
+        key_path=values.get("derp.server.private_key_path", data_dir / "derp_server_private.key"),
+        region_id=region_id,
+        region_code=values.get("derp.server.region_code", "headscale"),
+        region_name=values.get("derp.server.region_name", "headscale embedded relay"),
+        verify_clients=values.get("derp.server.verify_clients", True),
+        stun_listen=values.get("derp.server.stun_listen_addr", Listen(host=listen.host, port=3478)),
+        tls_listen=values.get("derp.server.tls_listen_addr", Listen(host=listen.host, port=8443)),
+        tls_dir=data_dir,
+        ipv4=values.get("derp.server.ipv4"),
+        ipv6=values.get("derp.server.ipv6"),
+    )
+
+
+def _tailnet(values: _Values, listen: Listen, *, is_tls: bool) -> TailnetSettings:
+    v4, v6 = values.get("prefixes.v4"), values.get("prefixes.v6")
+    if not values.has("prefixes.v4") and not values.has("prefixes.v6"):
+        defaults = TailnetSettings(server_url="")
+        v4, v6 = defaults.prefix_v4, defaults.prefix_v6
+    elif v4 is None and v6 is None:
+        values.complain("prefixes.v4", "at least one of prefixes.v4 and prefixes.v6 is needed")
+    expiry: timedelta = values.get("node.expiry", timedelta())
+    timeout: timedelta = values.get("node.ephemeral.inactivity_timeout", timedelta(minutes=30))
+    if timeout <= EPHEMERAL_MIN:
+        values.complain(
+            "node.ephemeral.inactivity_timeout",
+            f"must be longer than {EPHEMERAL_MIN.seconds}s, or nodes are deleted while they change networks",
+        )
+    server_url = _server_url(values, listen, is_tls=is_tls)
+    return TailnetSettings(
+        server_url=server_url,
+        prefix_v4=v4,
+        prefix_v6=v6,
+        allocation=Allocation(values.get("prefixes.allocation", "sequential")),
+        node_expiry=expiry or None,
+        ephemeral_timeout=timeout,
+        dns=_dns(values, urlsplit(server_url).hostname or ""),
+        taildrop=values.get("taildrop.enabled", True),
+        auto_update=values.get("auto_update.enabled", False),
+        log_tail=values.get("logtail.enabled", False),
+    )
+
+
+def _server_url(values: _Values, listen: Listen, *, is_tls: bool) -> str:
+    given: str | None = values.get("server_url")
+    if given is None:
+        host = listen.host if listen.host not in ("", "0.0.0.0", "::") else primary_address()  # noqa: S104
+        host = f"[{host}]" if ":" in host else host
+        return f"{'https' if is_tls else 'http'}://{host}:{listen.port}"
+    try:
+        url = urlsplit(given)
+        valid = url.scheme in ("http", "https") and bool(url.hostname) and (url.port or 1) > 0
+    except ValueError:
+        valid = False
+    if not valid:
+        values.complain("server_url", f"{given!r} is not http:// or https:// with a host")
+        return "http://invalid"
+    return given.rstrip("/")
+
+
+def _dns(values: _Values, server_host: str) -> DNSSettings:
+    magic = values.get("dns.magic_dns", True)
+    base = values.get("dns.base_domain", "" if values.has("dns.base_domain") else DEFAULT_BASE_DOMAIN)
+    base = base.strip(".").lower()
+    nameservers = values.get("dns.nameservers.global", ())
+    override = values.get("dns.override_local_dns", bool(nameservers))
+    if magic and not base:
+        values.complain("dns.base_domain", "MagicDNS needs a domain: set one, or dns.magic_dns to false")
+    if base and (server_host == base or server_host.endswith(f".{base}")):
+        values.complain(
+            "dns.base_domain",
+            f"must not contain the server's own name {server_host}: clients could not find it",
+        )
+    if override and not nameservers:
+        values.complain(
+            "dns.override_local_dns", "needs dns.nameservers.global: there is nothing to ask instead"
+        )
+    return DNSSettings(
+        magic_dns=magic,
+        base_domain=base,
+        override_local_dns=override and bool(nameservers),
+        nameservers=nameservers,
+        split=_split(values),
+        search_domains=values.get("dns.search_domains", ()),
+        extra_records=_extra_records(values),
+    )
+
+
+def _split(values: _Values) -> dict[str, tuple[str, ...]]:
+    split: dict[str, tuple[str, ...]] = {}
+    for domain, servers in values.get("dns.nameservers.split", {}).items():
+        if isinstance(servers, list) and all(isinstance(server, str) for server in servers):
+            split[domain.strip(".").lower()] = tuple(map(str, servers))
+        else:
+            values.complain("dns.nameservers.split", f"{domain}: expected a list of servers")
+    return split
+
+
+def _extra_records(values: _Values) -> tuple[DNSRecord, ...]:
+    records = []
+    for record in values.get("dns.extra_records", []):
+        name, kind, value = (str(record.get(part, "")) for part in ("name", "type", "value"))
+        if not name or not value or kind not in ("A", "AAAA", ""):
+            values.complain(
+                "dns.extra_records", f"{dict(record)}: expected a name, type A or AAAA, and a value"
+            )
+        else:
+            records.append(DNSRecord(name, value, kind))
+    return tuple(records)
+
+
+def default_data_dir() -> Path:
+    """Where keys and database live: the system's place when we may write there, else the user's."""
+    system = Path("/var/lib/headscale")
+    if os.geteuid() == 0 and os.access("/var/lib", os.W_OK):
+        return system
+    if os.access(system, os.W_OK):
+        return system
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser() / "headscale"
+
+
+def default_socket(data_dir: Path) -> Path:
+    """Beside the system's other sockets when we may write there, else with the data."""
+    system = Path("/var/run/headscale/headscale.sock")
+    may = os.access(system.parent, os.W_OK) if system.parent.exists() else os.access("/var/run", os.W_OK)
+    return system if may and data_dir == Path("/var/lib/headscale") else data_dir / "headscale.sock"
+
+
+def primary_address() -> str:
+    """This machine's address towards others, as the routing table has it; nothing is sent."""
+    for family, target in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((target, 9))
+                return str(probe.getsockname()[0])
+        except OSError:
+            continue
+    return "127.0.0.1"

@@ -1,0 +1,178 @@
+"""Every key that a configuration may have: its kind, and whether this version acts on it.
+
+The names are the peer's (0.29 and 0.30), so that its files work here; `data_dir` and
+`derp.server.tls_listen_addr` are ours. Kinds are checked by `configvalues`.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+
+class Kind(Enum):
+    """What a value must be."""
+
+    TEXT = auto()
+    FLAG = auto()
+    NUMBER = auto()
+    TEXTS = auto()  # a list; in the environment separated by spaces
+    TABLE = auto()  # a mapping of the operator's own keys
+    RECORDS = auto()  # a list of mappings
+    DURATION = auto()  # Go's: 1h30m
+    LONG_DURATION = auto()  # Prometheus': 30d, 1w
+    PATH = auto()  # relative to the file
+    PATHS = auto()
+    LISTEN = auto()  # host:port
+    PREFIX_V4 = auto()
+    PREFIX_V6 = auto()
+    ADDRESS = auto()
+    MODE = auto()  # octal digits
+    ANY = auto()  # not looked at: the feature comes later
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key. `later`: accepted, and named at start as having no effect yet."""
+
+    name: str
+    kind: Kind
+    choices: tuple[str, ...] = ()
+    later: bool = False
+
+
+_NOW: Final = (
+    Key("server_url", Kind.TEXT),
+    Key("listen_addr", Kind.LISTEN),
+    Key("data_dir", Kind.PATH),
+    Key("noise.private_key_path", Kind.PATH),
+    Key("prefixes.v4", Kind.PREFIX_V4),
+    Key("prefixes.v6", Kind.PREFIX_V6),
+    Key("prefixes.allocation", Kind.TEXT, ("sequential", "random")),
+    Key("derp.server.enabled", Kind.FLAG),
+    Key("derp.server.region_id", Kind.NUMBER),
+    Key("derp.server.region_code", Kind.TEXT),
+    Key("derp.server.region_name", Kind.TEXT),
+    Key("derp.server.verify_clients", Kind.FLAG),
+    Key("derp.server.stun_listen_addr", Kind.LISTEN),
+    Key("derp.server.tls_listen_addr", Kind.LISTEN),
+    Key("derp.server.private_key_path", Kind.PATH),
+    Key("derp.server.automatically_add_embedded_derp_region", Kind.FLAG),
+    Key("derp.server.ipv4", Kind.ADDRESS),
+    Key("derp.server.ipv6", Kind.ADDRESS),
+    Key("derp.paths", Kind.PATHS),
+    Key("node.expiry", Kind.LONG_DURATION),
+    Key("node.ephemeral.inactivity_timeout", Kind.DURATION),
+    Key("database.type", Kind.TEXT, ("sqlite", "sqlite3", "postgres")),
+    Key("database.sqlite.path", Kind.PATH),
+    Key("tls_cert_path", Kind.PATH),
+    Key("tls_key_path", Kind.PATH),
+    Key("log.level", Kind.TEXT, ("trace", "debug", "info", "warn", "error")),
+    Key("log.format", Kind.TEXT, ("text", "json")),
+    Key("dns.magic_dns", Kind.FLAG),
+    Key("dns.base_domain", Kind.TEXT),
+    Key("dns.override_local_dns", Kind.FLAG),
+    Key("dns.nameservers.global", Kind.TEXTS),
+    Key("dns.nameservers.split", Kind.TABLE),
+    Key("dns.search_domains", Kind.TEXTS),
+    Key("dns.extra_records", Kind.RECORDS),
+    Key("unix_socket", Kind.PATH),
+    Key("unix_socket_permission", Kind.MODE),
+    Key("cli.timeout", Kind.DURATION),
+    Key("logtail.enabled", Kind.FLAG),
+    Key("taildrop.enabled", Kind.FLAG),
+    Key("auto_update.enabled", Kind.FLAG),
+)
+
+_LATER: Final = (
+    "metrics_listen_addr",
+    "trusted_proxies",
+    "derp.urls",
+    "derp.auto_update_enabled",
+    "derp.update_frequency",
+    "disable_check_updates",
+    "node.routes.ha.probe_interval",
+    "node.routes.ha.probe_timeout",
+    "preauth_keys.revoked_retention",
+    "database.debug",
+    "database.gorm.prepare_stmt",
+    "database.gorm.parameterized_queries",
+    "database.gorm.skip_err_record_not_found",
+    "database.gorm.slow_threshold",
+    "database.sqlite.write_ahead_log",
+    "database.sqlite.wal_autocheckpoint",
+    "database.postgres.host",
+    "database.postgres.port",
+    "database.postgres.name",
+    "database.postgres.user",
+    "database.postgres.pass",
+    "database.postgres.max_open_conns",
+    "database.postgres.max_idle_conns",
+    "database.postgres.conn_max_idle_time_secs",
+    "database.postgres.ssl",
+    "acme_url",
+    "acme_email",
+    "tls_letsencrypt_hostname",
+    "tls_letsencrypt_cache_dir",
+    "tls_letsencrypt_challenge_type",
+    "tls_letsencrypt_listen",
+    "policy.mode",
+    "policy.path",
+    "dns.extra_records_path",
+    "cli.address",
+    "cli.api_key",
+    "cli.insecure",
+    "oidc.only_start_if_oidc_is_available",
+    "oidc.issuer",
+    "oidc.client_id",
+    "oidc.client_secret",
+    "oidc.client_secret_path",
+    "oidc.scope",
+    "oidc.extra_params",
+    "oidc.allowed_domains",
+    "oidc.allowed_users",
+    "oidc.allowed_groups",
+    "oidc.email_verified_required",
+    "oidc.use_expiry_from_token",
+    "oidc.pkce.enabled",
+    "oidc.pkce.method",
+    "tuning.batch_change_delay",
+    "tuning.node_mapsession_buffered_chan_size",
+    "tuning.batcher_workers",
+    "tuning.register_cache_expiration",
+    "tuning.register_cache_max_entries",
+    "tuning.node_store_batch_size",
+    "tuning.node_store_batch_timeout",
+    "tuning.notifier_send_timeout",
+)
+
+KEYS: Final[dict[str, Key]] = {
+    **{key.name: key for key in _NOW},
+    **{name: Key(name, Kind.ANY, later=True) for name in _LATER},
+}
+
+# Gone from the peer, and what to write instead. Ignoring them would hide a change of behaviour.
+REMOVED: Final[dict[str, str]] = {
+    "acl_policy_path": "policy.path",
+    "db_type": "database.type",
+    "db_path": "database.sqlite.path",
+    "ip_prefixes": "prefixes.v4 and prefixes.v6",
+    "dns_config": "dns",
+    "dns.use_username_in_magic_dns": "nothing: user names are no longer part of node names",
+    "oidc.strip_email_domain": "nothing: identities are the provider's, not the e-mail",
+    "oidc.map_legacy_users": "nothing: identities are the provider's, not the e-mail",
+    "oidc.expiry": "node.expiry",
+    "randomize_client_port": "randomizeClientPort in the policy",
+    "ephemeral_node_inactivity_timeout": "node.ephemeral.inactivity_timeout",
+    "private_key_path": "noise.private_key_path",
+    "grpc_listen_addr": "nothing: there is no gRPC here",
+    "grpc_allow_insecure": "nothing: there is no gRPC here",
+}
+
+# Variables that are not keys of the configuration.
+OTHER_VARIABLES: Final = frozenset({"HEADSCALE_CONFIG"})
+OTHER_PREFIXES: Final = ("HEADSCALE_DEBUG_", "HEADSCALE_CONFORMANCE")
+
+
+def variable_of(name: str) -> str:
+    """The environment variable that overrides a key."""
+    return "HEADSCALE_" + name.upper().replace(".", "_")
