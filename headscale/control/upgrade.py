@@ -8,6 +8,7 @@ Source: tailscale.com v1.102.4, control/controlhttp.
 import asyncio
 import base64
 import binascii
+import secrets
 from typing import Final
 
 from aiohttp import web
@@ -21,9 +22,10 @@ from headscale.control.websocket import (
     run_websocket,
 )
 from headscale.errors import HeadscaleError, Malformed, Unavailable
-from headscale.keys import ChallengeKey, PrivateKey, challenge_key, generate_private_key
+from headscale.keys import KEY_BYTES, ChallengeKey, PrivateKey, challenge_key
 from headscale.takeover import TakenOver, take_over
 from headscale.ts2021.connection import ServerConnection
+from headscale.ts2021.handshake import generate_key, load_key
 
 PATH: Final = "/ts2021"
 UPGRADE: Final = "tailscale-control-protocol"
@@ -43,7 +45,7 @@ class ControlUpgrade:
     """All ts2021 connections of a server; each request in one becomes a task of `handler`."""
 
     def __init__(self, static: PrivateKey, clock: Clock, handler: Handler) -> None:
-        self._static = static
+        self._static = load_key(static)
         self._clock = clock
         self._handler = handler
         self._tunnels: set[ControlTunnel] = set()
@@ -117,7 +119,7 @@ class ControlUpgrade:
         connection = ServerConnection.accept(
             initiation,
             static=self._static,
-            ephemeral=generate_private_key(),
+            ephemeral=generate_key(),
             now=self._clock.monotonic(),
             challenge=challenge,
         )
@@ -153,8 +155,8 @@ def _initiation(text: str | None) -> bytes:
 
 
 def _challenge() -> ChallengeKey:
-    """A fresh key that nobody will ever use: clients only look whether there is one."""
-    return challenge_key(generate_private_key().public)
+    """A key that nobody knows the private half of: clients only look whether there is one."""
+    return challenge_key(secrets.token_bytes(KEY_BYTES))
 
 
 def _refusal(error: HeadscaleError) -> web.Response:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from headscale.errors import Malformed
-from headscale.keys import MachineKey, PrivateKey
+from headscale.keys import MachineKey
 from headscale.ts2021 import http2
 from headscale.ts2021.early import EarlyPayload, decode_early
-from headscale.ts2021.handshake import HandshakeFailed, finish, initiate
+from headscale.ts2021.handshake import HandshakeFailed, LoadedKey, finish, initiate
 from headscale.ts2021.http2 import Http2, Role
 from headscale.ts2021.messages import HEADER_BYTES, RESPONSE_BYTES, TYPE_ERROR, decode_header
 from headscale.ts2021.records import RecordOpener, RecordSealer
@@ -85,8 +85,8 @@ class ClientConnection:
         server: MachineKey,
         *,
         version: int,
-        static: PrivateKey,
-        ephemeral: PrivateKey,
+        static: LoadedKey,
+        ephemeral: LoadedKey,
         stream_window_bytes: int = GO_STREAM_WINDOW_BYTES,
         connection_window_bytes: int = GO_CONNECTION_WINDOW_BYTES,
     ) -> None:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from headscale.errors import Malformed
-from headscale.keys import ChallengeKey, MachineKey, PrivateKey
+from headscale.keys import ChallengeKey, MachineKey
 from headscale.ts2021 import http2
 from headscale.ts2021.early import encode_early
 from headscale.ts2021.floods import Flooded, FloodGuard
-from headscale.ts2021.handshake import Session, respond
+from headscale.ts2021.handshake import LoadedKey, Session, respond
 from headscale.ts2021.http2 import Http2, Role
 from headscale.ts2021.records import RecordOpener, RecordSealer
 
@@ -116,8 +116,8 @@ class ServerConnection:
         cls,
         initiation: bytes,
         *,
-        static: PrivateKey,
-        ephemeral: PrivateKey,
+        static: LoadedKey,
+        ephemeral: LoadedKey,
         now: float,
         challenge: ChallengeKey | None = None,
     ) -> "ServerConnection":

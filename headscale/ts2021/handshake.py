@@ -48,7 +48,27 @@ class Session:
     transcript: bytes = field(repr=False)
 
 
-def respond(data: bytes, *, static: PrivateKey, ephemeral: PrivateKey) -> tuple[bytes, Session]:
+@dataclass(frozen=True, slots=True)
+class LoadedKey:
+    """A private key made ready to use. Loading computes the public key, as dear as an exchange: do it once."""
+
+    private: X25519PrivateKey
+    public: bytes
+
+
+def load_key(key: PrivateKey) -> LoadedKey:
+    """Make a private key ready for handshakes."""
+    private = X25519PrivateKey.from_private_bytes(key.raw)
+    return LoadedKey(private, private.public_key().public_bytes_raw())
+
+
+def generate_key() -> LoadedKey:
+    """A fresh ephemeral key from the system's randomness."""
+    private = X25519PrivateKey.generate()
+    return LoadedKey(private, private.public_key().public_bytes_raw())
+
+
+def respond(data: bytes, *, static: LoadedKey, ephemeral: LoadedKey) -> tuple[bytes, Session]:
     """Answer an initiation of 101 bytes: the 51 bytes to send and the session; raises HandshakeFailed."""
     message = _decoded_initiation(data)
     state = _Transcript(message.version, static.public)
@@ -66,7 +86,7 @@ def respond(data: bytes, *, static: PrivateKey, ephemeral: PrivateKey) -> tuple[
 
 
 def initiate(
-    server: MachineKey, *, version: int, static: PrivateKey, ephemeral: PrivateKey
+    server: MachineKey, *, version: int, static: LoadedKey, ephemeral: LoadedKey
 ) -> tuple[bytes, "Pending"]:
     """The 101 bytes that open a session with `server`, and what is needed to finish it."""
     remote = raw_bytes(server)
@@ -99,11 +119,10 @@ def _decoded_initiation(data: bytes) -> Initiation:
         raise HandshakeFailed(str(error)) from error
 
 
-def _shared(private: PrivateKey, public: bytes) -> bytes:
+def _shared(own: LoadedKey, public: bytes) -> bytes:
     """X25519; a low-order point, which would give everyone the same zero secret, is a failure."""
     try:
-        own = X25519PrivateKey.from_private_bytes(private.raw)
-        return own.exchange(X25519PublicKey.from_public_bytes(public))
+        return own.private.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError as error:
         raise HandshakeFailed("the handshake uses a key of low order") from error
 
@@ -156,6 +175,6 @@ class Pending:
 
     server: MachineKey
     version: int
-    static: PrivateKey
-    ephemeral: PrivateKey
+    static: LoadedKey
+    ephemeral: LoadedKey
     state: _Transcript = field(repr=False)
