@@ -58,5 +58,5 @@ def set_up(*, level: str, as_json: bool) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(LEVELS[level])
-    for noisy in ("alembic", "aiosqlite", "sqlalchemy", "hpack", "aiohttp.access"):
+    for noisy in ("alembic", "aiosqlite", "sqlalchemy", "hpack", "h2", "aiohttp.access", "aiohttp.server"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

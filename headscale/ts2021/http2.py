@@ -34,7 +34,7 @@ MAX_HEADER_LIST_BYTES: Final = 16 * 1024
 MAX_REMEMBERED_STREAMS: Final = 256
 # The protocol's default; larger windows would be memory that anyone can make us hold.
 DEFAULT_WINDOW_BYTES: Final = 65_535
-# A frame larger than the default would delay the other streams, however large the peer allows it.
+# Every peer takes frames of this size (RFC 9113, 6.5.2); larger ones would delay the other streams.
 MAX_DATA_BYTES: Final = 16_384
 # At or below this many queued bytes a stream wants more; see `take_drained`.
 LOW_WATER_BYTES: Final = 16 * 1024

@@ -1,0 +1,3 @@
+module harness/agent
+
+go 1.23

@@ -1,0 +1,142 @@
+"""The process backend: a client is a few processes of the current user on this host, with tailscaled's own
+network stack in place of a kernel interface. Needs neither root nor Docker.
+
+What it cannot do follows from that: programs reach the tailnet only through tailscaled's SOCKS5 server, all
+machines share loopback and its ports, and a listener sees loopback as the source (tailscaled knows better,
+and the agent asks it). The outside of the tailnet is the real host, so egress is not closed.
+"""
+
+import asyncio
+import contextlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.backends.base import Capability
+from harness.backends.machine import AGENT_SOCKET, TAILSCALED_SOCKET, Layout, Machine
+from harness.errors import HarnessError
+from harness.provision import Provisioner
+from harness.versions import Release
+
+HOST = "127.0.0.1"
+
+CAPABILITIES: frozenset[Capability] = frozenset()
+
+STOP_SECONDS = 10.0
+"""The agent gives its programs 3 s twice before it ends."""
+
+
+class ProcessLauncher:
+    """Runs an agent as a child process that cannot outlive us: it ends when its standard input does, and its
+    programs are killed by the kernel when it dies."""
+
+    def __init__(self, argv: Sequence[str | Path], log: Path) -> None:
+        self._argv = argv
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - fork and exec, a few milliseconds
+                self._argv, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+            )
+
+    async def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            await self._reap(self._process)
+
+    async def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            await self._reap(self._process)
+
+    async def _reap(self, process: subprocess.Popen[bytes]) -> None:
+        try:
+            await asyncio.to_thread(process.wait, STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            await asyncio.to_thread(process.wait)
+        if process.stdin is not None:
+            process.stdin.close()
+        self._process = None
+
+
+class ProcessNetwork:
+    """Machines on loopback, their folders in one temporary directory."""
+
+    def __init__(self, name: str, provisioner: Provisioner) -> None:
+        self.name = name
+        self.capabilities = CAPABILITIES
+        self.host_address = HOST
+        self._provisioner = provisioner
+        self._folder: Path | None = None
+        self._machines: list[Machine] = []
+
+    async def __aenter__(self) -> "ProcessNetwork":
+        # Not below pytest's tmp_path: a Unix socket's path is short.
+        self._folder = Path(tempfile.mkdtemp(prefix=f"hsh-{self.name}-"))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for machine in self._machines:
+            with contextlib.suppress(HarnessError, OSError):  # one that cannot end must not keep the others
+                await machine.stop()
+        self._machines.clear()
+        if self._folder is not None:
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    async def machine(self, name: str, release: Release) -> Machine:
+        if self._folder is None:
+            raise HarnessError(f"network {self.name} is not entered")
+        binaries = await asyncio.to_thread(self._provisioner.client, release)
+        agent = await asyncio.to_thread(self._provisioner.agent)
+        data = self._folder / name
+        data.mkdir()
+        layout = Layout(
+            name,
+            data,
+            inside=str(data),
+            programs={"tailscale": str(binaries.tailscale), "tailscaled": str(binaries.tailscaled)},
+            host_address=HOST,
+            capabilities=CAPABILITIES,
+        )
+        argv: list[str | Path] = [
+            agent,
+            "-name",
+            name,
+            "-socket",
+            data / AGENT_SOCKET,
+            "-until-eof",
+            "-whois",
+            data / TAILSCALED_SOCKET,
+        ]
+        machine = Machine(layout, ProcessLauncher(argv, data / "agent.log"))
+        self._machines.append(machine)
+        await machine.start()
+        return machine
+
+
+class ProcessBackend:
+    """See Backend."""
+
+    name = "process"
+    capabilities = CAPABILITIES
+
+    def __init__(self, provisioner: Provisioner, *, why: str) -> None:
+        self.why = why
+        self._provisioner = provisioner
+
+    async def prepare(self, releases: Sequence[Release]) -> None:
+        await asyncio.to_thread(self._provisioner.agent)
+        for release in releases:
+            if release.kind == "go":
+                await asyncio.to_thread(self._provisioner.client, release)
+
+    def network(self, name: str) -> ProcessNetwork:
+        return ProcessNetwork(name, self._provisioner)
+
+    async def close(self) -> None:
+        """Nothing is held between networks."""

@@ -1,0 +1,119 @@
+"""Named predicates on a Status. Each can say why it does not hold yet, which is what a timeout reports."""
+
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv6Address
+
+from harness.status import Node, Status
+from harness.wait import Condition
+
+
+def state_is(state: str) -> Condition[Status]:
+    """The backend is in this state."""
+    return Condition(
+        f"state is {state}",
+        lambda s: None if s.state == state else f"state is {s.state}{_health(s)}",
+    )
+
+
+def running() -> Condition[Status]:
+    """Connected: a netmap is there, the key is good, and a DERP connection lives."""
+    return state_is("Running")
+
+
+def needs_login() -> Condition[Status]:
+    """The client has no credentials that the server takes."""
+    return state_is("NeedsLogin")
+
+
+def stopped() -> Condition[Status]:
+    """After `tailscale down`."""
+    return state_is("Stopped")
+
+
+def has_addresses() -> Condition[Status]:
+    """The client has one tailnet address of each family."""
+
+    def why_not(s: Status) -> str | None:
+        kinds = [type(a) for a in s.addresses]
+        both = IPv4Address in kinds and IPv6Address in kinds
+        return None if both else f"addresses are {[str(a) for a in s.addresses]}"
+
+    return Condition("has an IPv4 and an IPv6 address", why_not)
+
+
+def has_login_url() -> Condition[Status]:
+    """The server wants a person to visit a page."""
+    return Condition("has a login URL", lambda s: None if s.auth_url else f"no login URL; state is {s.state}")
+
+
+def sees(names: Iterable[str]) -> Condition[Status]:
+    """All of these are among the client's peers, with addresses."""
+    wanted = sorted(names)
+
+    def why_not(s: Status) -> str | None:
+        missing = [n for n in wanted if (p := s.peer(n)) is None or not p.addresses]
+        return f"misses {missing}; sees {_names(s)}" if missing else None
+
+    return Condition(f"sees {wanted}", why_not)
+
+
+def sees_exactly(names: Iterable[str]) -> Condition[Status]:
+    """The client's peers are these and no others."""
+    wanted = sorted(names)
+    return Condition(
+        f"sees exactly {wanted}", lambda s: None if _names(s) == wanted else f"sees {_names(s)} instead"
+    )
+
+
+def sees_online(name: str) -> Condition[Status]:
+    """The peer is there and connected to the control server."""
+    return _peer(f"sees {name} online", name, lambda p: None if p.online else f"{name} is offline")
+
+
+def sees_offline(name: str) -> Condition[Status]:
+    """The peer is there and not connected to the control server."""
+    return _peer(f"sees {name} offline", name, lambda p: f"{name} is online" if p.online else None)
+
+
+def sees_expired(name: str) -> Condition[Status]:
+    """The peer is there and its key has expired."""
+    return _peer(f"sees {name} expired", name, lambda p: None if p.expired else f"{name} is not expired")
+
+
+def no_peer(name: str) -> Condition[Status]:
+    """The client does not have this peer."""
+    return Condition(f"does not see {name}", lambda s: f"sees {_names(s)}" if s.peer(name) else None)
+
+
+def direct_to(name: str) -> Condition[Status]:
+    """Packets to the peer take a direct path."""
+    return _peer(
+        f"has a direct path to {name}",
+        name,
+        lambda p: None if p.current_address else f"{name} is reached through DERP {p.relay!r}",
+    )
+
+
+def relayed_to(name: str) -> Condition[Status]:
+    """Packets to the peer go through its home DERP."""
+    return _peer(
+        f"reaches {name} through DERP",
+        name,
+        lambda p: f"{name} is reached directly at {p.current_address}" if p.current_address else None,
+    )
+
+
+def _peer(name: str, peer: str, why_not: Callable[[Node], str | None]) -> Condition[Status]:
+    def reason(s: Status) -> str | None:
+        found = s.peer(peer)
+        return why_not(found) if found else f"{peer} is not among {_names(s)}"
+
+    return Condition(name, reason)
+
+
+def _names(s: Status) -> list[str]:
+    return sorted(p.name for p in s.peers)
+
+
+def _health(s: Status) -> str:
+    return f"; health: {'; '.join(s.health)}" if s.health else ""

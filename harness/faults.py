@@ -1,0 +1,106 @@
+"""Things that go wrong on purpose. Each is a context that undoes itself on the way out."""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+
+from harness.backends.base import Capability
+from harness.backends.machine import Machine
+from harness.clients.tailscaled import TailscaledClient
+from harness.errors import HarnessError
+
+TUNNEL = "tailscale0"
+
+CHAIN = "harness-fault"
+
+ALWAYS_DERP = {"TS_DEBUG_ALWAYS_USE_DERP": "true"}
+"""Keeps tailscaled from opening UDP sockets at all (magicsock/debugknobs.go, 1.80.3 to 1.102.4)."""
+
+RULE_TIME = timedelta(seconds=10)
+
+DNS_PORT = "53"
+
+ALL_BUT_DNS = ("-p", "udp", "!", "--dport", DNS_PORT)
+
+
+@contextlib.asynccontextmanager
+async def direct_blocked(*clients: TailscaledClient) -> AsyncIterator[None]:
+    """These clients send and receive no UDP but DNS, so that every path of theirs goes through DERP.
+
+    With a packet filter of their own the packets are dropped and the client must find out. Elsewhere the
+    daemon is restarted with UDP switched off, and restarted again at the end.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        for client in clients:
+            if client.machine.can(Capability.BLOCK_UDP):
+                await stack.enter_async_context(_dropping(client.machine, (ALL_BUT_DNS,)))
+            else:
+                await stack.enter_async_context(_without_udp(client))
+        yield
+
+
+@contextlib.asynccontextmanager
+async def cut(client: TailscaledClient) -> AsyncIterator[None]:
+    """The client's cable is pulled: nothing enters or leaves its machine, and nothing is told so."""
+    client.machine.require(Capability.BLOCK_UDP)
+    async with _dropping(client.machine, ((),)):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def paused(machine: Machine) -> AsyncIterator[None]:
+    """Every program of the machine stands still; its connections stay open."""
+    await machine.pause()
+    try:
+        yield
+    finally:
+        await machine.resume()
+
+
+@contextlib.asynccontextmanager
+async def _without_udp(client: TailscaledClient) -> AsyncIterator[None]:
+    before = dict(client.env)
+    client.env |= ALWAYS_DERP
+    await client.restart()
+    try:
+        yield
+    finally:
+        client.env = before
+        await client.restart()
+
+
+@contextlib.asynccontextmanager
+async def _dropping(machine: Machine, matches: Sequence[Sequence[str]]) -> AsyncIterator[None]:
+    """Drop what matches, both ways, outside the tunnel and loopback.
+
+    In the raw table, ahead of connection tracking and of the accept rules that tailscaled puts first in its
+    own chains whenever it likes.
+    """
+    chain = (("-N", CHAIN), *(("-A", CHAIN, *match, "-j", "DROP") for match in matches))
+    hooks = [
+        (hook, way, interface, "-j", CHAIN)
+        for hook, way in (("OUTPUT", "-o"), ("PREROUTING", "-i"))
+        for interface in await _interfaces(machine)
+    ]
+    try:
+        await _rules(machine, [*chain, *(("-I", *hook) for hook in hooks)])
+        yield
+    finally:
+        await _rules(machine, [*(("-D", *hook) for hook in hooks), ("-F", CHAIN), ("-X", CHAIN)])
+
+
+async def _interfaces(machine: Machine) -> list[str]:
+    """The interfaces that lead outside."""
+    listed = await machine.exec(["ip", "-o", "link", "show", "up"], timeout=RULE_TIME)
+    names = [line.split(":")[1].strip().partition("@")[0] for line in listed.stdout.splitlines()]
+    return [name for name in names if name not in ("lo", TUNNEL)]
+
+
+async def _rules(machine: Machine, rules: Sequence[Sequence[str]]) -> None:
+    for command in ("iptables", "ip6tables"):
+        for rule in rules:
+            done = await machine.exec([command, "-w", "-t", "raw", *rule], timeout=RULE_TIME)
+            if done.code != 0:
+                raise HarnessError(
+                    f"{machine.name}: {' '.join(done.argv)} ended with {done.code}: {done.output}"
+                )

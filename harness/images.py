@@ -1,0 +1,149 @@
+"""Finds or makes the container image in which a release runs.
+
+In this order: the image that HARNESS_CLIENT_IMAGE names (`{version}` stands for the release), the official
+`tailscale/tailscale:vX.Y.Z` when a registry answers, else a base system made here by debootstrap with the
+release's binaries from the cache. The binaries are mounted, not copied into a layer: they are static, the
+base is then the same for all releases, and nothing is built a second time when one of them changes.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+from harness.cache import Cache, entry_name
+from harness.errors import Missing
+from harness.progress import Report, run_long
+from harness.provision import Provisioner
+from harness.versions import Release
+
+OVERRIDE = "HARNESS_CLIENT_IMAGE"
+
+OFFICIAL = "tailscale/tailscale:v{version}"
+
+BASE_REPOSITORY = "headscale-harness-base"
+
+SUITE = "bookworm"
+
+PACKAGES = ("ca-certificates", "iproute2", "iptables", "nftables")
+"""What tailscaled calls or reads on Linux: routes, packet filter, trusted roots; nft also serves our faults."""
+
+LEFT_OUT = tuple(
+    f"./{part}/*"
+    for part in (
+        "usr/share/doc",
+        "usr/share/man",
+        "usr/share/locale",
+        "var/lib/apt/lists",
+        "var/cache/apt",
+        "dev",
+    )
+)
+"""What no program on a machine reads; half of the size."""
+
+REGISTRY_PATIENCE = timedelta(seconds=10)
+"""How long a registry may take to say whether it has an image; a "no" counts for the whole run."""
+
+MOUNTED = "/usr/local/bin"
+"""Where binaries from the cache appear in a container."""
+
+
+class Engine(Protocol):
+    """What making images needs of a container engine; all of it blocks."""
+
+    def has_image(self, reference: str) -> bool:
+        """Whether the engine has it already."""
+
+    def offered(self, reference: str, *, patience: timedelta) -> bool:
+        """Whether a registry says it has it."""
+
+    def pull(self, reference: str) -> None:
+        """Fetch it."""
+
+    def import_rootfs(self, archive: Path, reference: str) -> None:
+        """Make an image of one layer from a tar file."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientImage:
+    """An image and what to mount into it so that `programs` (name to path inside) are there."""
+
+    reference: str
+    programs: Mapping[str, str]
+    mounts: Mapping[Path, str] = field(default_factory=dict)
+
+
+class ClientImages:
+    """The provider chain for one run."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        provisioner: Provisioner,
+        cache: Cache,
+        *,
+        report: Report,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._engine = engine
+        self._provisioner = provisioner
+        self._cache = cache
+        self._report = report
+        self._override = environ.get(OVERRIDE)
+        self._registry_answers = True
+
+    def find(self, release: Release) -> ClientImage:
+        """The image for a release. Raises Missing or BuildFailed when no provider can make one."""
+        if self._override:
+            return self._named(self._override.format(version=release.version))
+        official = OFFICIAL.format(version=release.version)
+        if self._engine.has_image(official) or self._pulled(official):
+            return ClientImage(official, {"tailscale": "tailscale", "tailscaled": "tailscaled"})
+        binaries = self._provisioner.client(release)
+        programs = {path.name: f"{MOUNTED}/{path.name}" for path in (binaries.tailscale, binaries.tailscaled)}
+        mounts = {path: programs[path.name] for path in (binaries.tailscale, binaries.tailscaled)}
+        return ClientImage(self.base(), programs, mounts)
+
+    def base(self) -> str:
+        """A small Debian in the engine, made and imported at first use."""
+        inputs = {"suite": SUITE, "packages": ",".join(PACKAGES), "without": ",".join(LEFT_OUT)}
+        reference = f"{BASE_REPOSITORY}:{entry_name('base', inputs).rpartition('-')[2]}"
+        if not self._engine.has_image(reference):
+            archive = self._cache.entry("base", inputs, self._debootstrap) / "rootfs.tar"
+            self._engine.import_rootfs(archive, reference)
+        return reference
+
+    def _named(self, reference: str) -> ClientImage:
+        if not self._engine.has_image(reference):
+            if not self._engine.offered(reference, patience=REGISTRY_PATIENCE):
+                raise Missing(f"{OVERRIDE} names {reference}, which neither the engine nor a registry has")
+            self._engine.pull(reference)
+        return ClientImage(reference, {"tailscale": "tailscale", "tailscaled": "tailscaled"})
+
+    def _pulled(self, reference: str) -> bool:
+        if self._registry_answers and self._engine.offered(reference, patience=REGISTRY_PATIENCE):
+            self._report(f"pulling {reference} …")
+            self._engine.pull(reference)
+            return True
+        if self._registry_answers:
+            self._report(f"no registry offers {reference}; client images are made here")
+            self._registry_answers = False
+        return False
+
+    def _debootstrap(self, folder: Path) -> None:
+        if shutil.which("debootstrap") is None or os.geteuid() != 0:
+            raise Missing(
+                "no registry answers and a base image cannot be made here: that needs root and debootstrap "
+                f"(apt install debootstrap), or an image of your own in {OVERRIDE}"
+            )
+        root, log = folder / "root", folder / "build.log"
+        include = f"--include={','.join(PACKAGES)}"
+        argv: list[str | Path] = ["debootstrap", "--variant=minbase", include, SUITE, root]
+        run_long(f"making a base system of Debian {SUITE}", argv, log=log, report=self._report)
+        excludes = [f"--exclude={pattern}" for pattern in LEFT_OUT]
+        pack: list[str | Path] = ["tar", "-C", root, *excludes, "-cf", folder / "rootfs.tar", "."]
+        run_long("packing it", pack, log=log, report=self._report)
+        shutil.rmtree(root)

@@ -1,0 +1,237 @@
+"""The pytest plugin: options, the fixtures `tailnet` and `make_tailnet`, and the evidence of failures.
+
+Scenarios run in one event loop for the whole session, because the backend and what it built live that long.
+What cannot run on this machine is a skip that names the reason, or a failure under HARNESS_STRICT=1.
+"""
+
+import asyncio
+import contextlib
+import os
+import shlex
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from harness.strict import strict, unavailable
+
+if TYPE_CHECKING:  # nothing heavy at import: the plugin is loaded for every pytest run of its environment
+    from harness.backends.base import Backend
+    from harness.servers.base import ControlServer
+    from harness.tailnet import Tailnet
+    from harness.versions import Release
+
+DEFAULT_VERSIONS = "oldest,middle,newest,rust"
+SERVERS = ("inprocess", "process", "container")
+FAILED = pytest.StashKey[bool]()
+HEADER = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The harness's options."""
+    group = parser.getgroup("harness", "real Tailscale clients")
+    group.addoption(
+        "--client-versions",
+        default=DEFAULT_VERSIONS,
+        metavar="LIST",
+        help="oldest, middle, newest, all, rust, or releases such as 1.80,1.92.5 (default: %(default)s)",
+    )
+    group.addoption(
+        "--backend",
+        choices=("container", "process"),
+        help="where clients run; by default containers when a Docker engine answers, else processes",
+    )
+    group.addoption(
+        "--server", choices=SERVERS, default="inprocess", help="how our server runs (default: %(default)s)"
+    )
+    group.addoption(
+        "--control-image",
+        metavar="IMAGE",
+        help="test the server in this image; it has the `headscale` command",
+    )
+    group.addoption(
+        "--keep", action="store_true", help="stop and wait when a scenario fails, with all running"
+    )
+    group.addoption(
+        "--artifacts",
+        type=Path,
+        default=Path("artifacts"),
+        metavar="DIR",
+        help="where failures leave evidence",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Markers, and the options that can be wrong."""
+    config.addinivalue_line("markers", "server(kind): the scenario needs the server to run this way")
+    config.addinivalue_line("markers", "needs(capability): the backend must have this capability")
+    config.stash[HEADER] = []
+    from harness.versions import UnknownVersion, resolve
+
+    try:
+        resolve(config.getoption("--client-versions"))
+    except UnknownVersion as problem:
+        raise pytest.UsageError(str(problem)) from None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test with a tailnet runs in the loop where the tailnet lives."""
+    for item in items:
+        if "make_tailnet" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What the scenarios ran on."""
+    for line in config.stash[HEADER]:
+        terminalreporter.write_line(line)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Remember failures, for the fixtures that clean up after the test."""
+    report = yield
+    if report.failed and call.when in ("setup", "call"):
+        item.stash[FAILED] = True
+    return report  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="session")
+def releases(request: pytest.FixtureRequest) -> "tuple[Release, ...]":
+    """The client releases that this run selected."""
+    from harness.versions import resolve
+
+    return resolve(request.config.getoption("--client-versions"))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def backend(
+    request: pytest.FixtureRequest, releases: "tuple[Release, ...]"
+) -> AsyncIterator["Backend"]:
+    """Where machines run, with everything built that the selected releases need."""
+    from harness.backends.choose import choose
+    from harness.errors import Missing
+
+    asked = request.config.getoption("--backend")
+    try:
+        chosen = await asyncio.to_thread(choose, asked)
+    except Missing as problem:
+        unavailable(str(problem))
+    if chosen.name == "process" and asked is None and strict():
+        unavailable(f"no containers: {chosen.why}")
+    try:
+        await chosen.prepare(releases)
+    except Missing as problem:
+        await chosen.close()
+        unavailable(str(problem))
+    versions = ", ".join(map(str, releases))
+    request.config.stash[HEADER].append(f"harness: backend {chosen.name} ({chosen.why}); clients {versions}")
+    yield chosen
+    await chosen.close()
+
+
+MakeTailnet = Callable[..., Awaitable["Tailnet"]]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def make_tailnet(
+    request: pytest.FixtureRequest, backend: "Backend", releases: "tuple[Release, ...]"
+) -> AsyncIterator[MakeTailnet]:
+    """Makes tailnets for this test: `await make_tailnet(ephemeral_timeout=…)`."""
+    from harness.history import History
+    from harness.tailnet import open_tailnet
+
+    _check_needs(request.node, backend)
+    opened: list[Tailnet] = []
+    async with AsyncExitStack() as stack:
+
+        async def make(*, ephemeral_timeout: timedelta = timedelta(minutes=30)) -> "Tailnet":
+            network = await stack.enter_async_context(
+                backend.network(_network_name(request.node, len(opened)))
+            )
+            server = await _server(request, network.host_address, ephemeral_timeout)
+            tailnet = await stack.enter_async_context(open_tailnet(server, network, releases, History()))
+            opened.append(tailnet)
+            return tailnet
+
+        yield make
+        if request.node.stash.get(FAILED, False):
+            for tailnet in opened:
+                await _leave_evidence(request, tailnet)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def tailnet(make_tailnet: MakeTailnet) -> "Tailnet":
+    """An empty tailnet: a running server and no clients yet."""
+    return await make_tailnet()
+
+
+def _check_needs(node: pytest.Item, backend: "Backend") -> None:
+    lacking = [
+        str(marker.args[0])
+        for marker in node.iter_markers("needs")
+        if marker.args[0] not in backend.capabilities
+    ]
+    if lacking:
+        reason = f"the {backend.name} backend has no {', '.join(lacking)}"
+        # Asked for by name, a backend's limits are known; chosen for want of a better one, they are a gap.
+        unavailable(reason) if backend.why != "it was asked for" else pytest.skip(reason)
+
+
+async def _server(request: pytest.FixtureRequest, host: str, ephemeral_timeout: timedelta) -> "ControlServer":
+    from harness.servers.local import local_settings
+
+    kind = request.config.getoption("--server")
+    image = request.config.getoption("--control-image")
+    needed = {marker.args[0] for marker in request.node.iter_markers("server")}
+    if image or kind == "container":
+        unavailable("servers in containers are not part of this version of the harness")
+    settings = local_settings(host, ephemeral_timeout=ephemeral_timeout)
+    if kind == "process" or "process" in needed:
+        from harness.servers.process import ProcessServer
+
+        return ProcessServer(settings)
+    from harness.servers.inprocess import InProcessServer
+
+    return InProcessServer(settings)
+
+
+def _network_name(node: pytest.Item, number: int) -> str:
+    words = node.name.partition("[")[0].removeprefix("test_").replace("_", "-")
+    return f"{words[:24].strip('-')}-{os.getpid()}-{number}"
+
+
+async def _leave_evidence(request: pytest.FixtureRequest, tailnet: "Tailnet") -> None:
+    from harness.artifacts import collect, folder_for
+
+    folder = folder_for(request.config.getoption("--artifacts"), request.node.nodeid)
+    await collect(folder, _sources(tailnet), history=tailnet.history, rerun=_rerun(request))
+    request.config.stash[HEADER].append(f"evidence: {folder}")
+    if request.config.getoption("--keep"):
+        await _wait_for_people(request, tailnet)
+
+
+def _sources(tailnet: "Tailnet") -> Sequence[Any]:
+    return [tailnet.server, *tailnet.clients]
+
+
+def _rerun(request: pytest.FixtureRequest) -> str:
+    versions = request.config.getoption("--client-versions")
+    words = ["nox", "-s", "integration", "--", request.node.nodeid, f"--client-versions={versions}"]
+    if backend := request.config.getoption("--backend"):
+        words.append(f"--backend={backend}")
+    return shlex.join(words)
+
+
+async def _wait_for_people(request: pytest.FixtureRequest, tailnet: "Tailnet") -> None:
+    """With --keep: say where everything is, and go on at Enter."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+        print(f"\nkept: server {tailnet.server.url}")  # noqa: T201
+        for client in tailnet.clients:
+            print(f"kept: {client.name} in {client.machine.data}")  # noqa: T201
+        await asyncio.to_thread(input, "Enter to clean up: ")

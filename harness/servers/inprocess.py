@@ -1,0 +1,105 @@
+"""Our server inside the test process: the real application on real sockets, and its state to look at."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+
+from harness.errors import Unsupported
+from harness.servers.local import LocalSettings, remove_data
+from harness.servers.rest import RestAdmin
+from headscale.app import App, running
+from headscale.config import Config, EmbeddedDERP, Listen
+from headscale.records import DNSSettings, TailnetSettings
+
+BASE_DOMAIN = "tailnet.internal"
+
+
+class InProcessServer(RestAdmin):
+    """See ControlServer. `app` is the running application, for tests that look inside."""
+
+    name = "inprocess"
+
+    def __init__(self, settings: LocalSettings, *, grace: timedelta = timedelta(seconds=2)) -> None:
+        super().__init__(settings.socket)
+        self.settings = settings
+        self.url = settings.url
+        self._grace = grace
+        self._stack: AsyncExitStack | None = None
+        self._app: App | None = None
+        self._log = _LogKeeper()
+
+    @property
+    def app(self) -> App:
+        """The running application."""
+        if self._app is None:
+            raise Unsupported("the server is not running")
+        return self._app
+
+    async def start(self) -> None:
+        logger = logging.getLogger("headscale")
+        logger.addHandler(self._log)
+        logger.setLevel(logging.INFO)
+        self._stack = AsyncExitStack()
+        self._app = await self._stack.enter_async_context(
+            running(config_of(self.settings), grace_s=self._grace.total_seconds())
+        )
+
+    async def stop(self) -> None:
+        stack, self._stack, self._app = self._stack, None, None
+        if stack is not None:
+            await stack.aclose()
+
+    async def kill(self) -> None:
+        raise Unsupported("a server inside the test process cannot be killed: use --server=process")
+
+    async def close(self) -> None:
+        await self.stop()
+        logging.getLogger("headscale").removeHandler(self._log)
+        await asyncio.to_thread(remove_data, self.settings)
+
+    async def evidence(self) -> AsyncIterator[tuple[str, bytes | Path]]:
+        yield "server.log", "\n".join(self._log.lines).encode()
+        yield "db.sqlite", self.settings.database
+        if self._app is not None:
+            yield "nodes.json", json.dumps([asdict(node) for node in await self.nodes()], indent=1).encode()
+
+
+def config_of(settings: LocalSettings) -> Config:
+    """The configuration that these settings stand for."""
+    data = settings.data
+    return Config(
+        source=None,
+        data_dir=data,
+        listen=Listen(host=settings.host, port=settings.port),
+        noise_key_path=data / "noise_private.key",
+        sqlite_path=settings.database,
+        unix_socket=settings.socket,
+        derp=EmbeddedDERP(
+            key_path=data / "derp_server_private.key",
+            tls_dir=data,
+            stun_listen=Listen(host=settings.host, port=settings.stun_port),
+            tls_listen=Listen(host=settings.host, port=settings.relay_port),
+        ),
+        tailnet=TailnetSettings(
+            server_url=settings.url,
+            ephemeral_timeout=settings.ephemeral_timeout,
+            dns=DNSSettings(base_domain=BASE_DOMAIN),
+        ),
+    )
+
+
+class _LogKeeper(logging.Handler):
+    """Keeps the server's log lines for the evidence."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))

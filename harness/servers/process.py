@@ -1,0 +1,92 @@
+"""Our server as an operator runs it: `headscale serve` as a process of its own, which can be killed."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from pathlib import Path
+
+import aiohttp
+
+from harness.errors import HarnessError
+from harness.servers.local import LocalSettings, remove_data
+from harness.servers.rest import RestAdmin
+from harness.wait import RECHECK_SECONDS, Budget
+
+
+class ProcessServer(RestAdmin):
+    """See ControlServer. Configured by the environment alone."""
+
+    name = "process"
+
+    def __init__(self, settings: LocalSettings) -> None:
+        super().__init__(settings.socket)
+        self.settings = settings
+        self.url = settings.url
+        self._process: asyncio.subprocess.Process | None = None
+        self._log = settings.data / "server.log"
+
+    async def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "headscale.cli.main",
+                "serve",
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self._variables()},
+            )
+        await self._answers(self._process)
+
+    async def stop(self) -> None:
+        await self._end(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        await self._end(signal.SIGKILL)
+
+    async def close(self) -> None:
+        await self.stop()
+        await asyncio.to_thread(remove_data, self.settings)
+
+    async def evidence(self) -> AsyncIterator[tuple[str, bytes | Path]]:
+        yield "server.log", self._log
+        yield "db.sqlite", self.settings.database
+        if self._process is not None:
+            yield "nodes.json", json.dumps([asdict(node) for node in await self.nodes()], indent=1).encode()
+
+    async def _end(self, number: int) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
+        await asyncio.wait_for(process.wait(), Budget.DAEMON.seconds)
+
+    async def _answers(self, process: asyncio.subprocess.Process) -> None:
+        async with asyncio.timeout(Budget.DAEMON.seconds):
+            async with aiohttp.ClientSession() as client:
+                while process.returncode is None:
+                    with contextlib.suppress(aiohttp.ClientError):
+                        async with client.get(f"{self.url}/health") as answer:
+                            if answer.status == 200 and self.settings.socket.exists():
+                                return
+                    await asyncio.sleep(RECHECK_SECONDS / 5)
+        tail = self._log.read_text(errors="replace")[-2000:]
+        raise HarnessError(f"headscale serve ended with {process.returncode}:\n{tail}")
+
+    def _variables(self) -> dict[str, str]:
+        settings = self.settings
+        return {
+            "HEADSCALE_DATA_DIR": str(settings.data),
+            "HEADSCALE_UNIX_SOCKET": str(settings.socket),
+            "HEADSCALE_SERVER_URL": settings.url,
+            "HEADSCALE_LISTEN_ADDR": f"{settings.host}:{settings.port}",
+            "HEADSCALE_DERP_SERVER_TLS_LISTEN_ADDR": f"{settings.host}:{settings.relay_port}",
+            "HEADSCALE_DERP_SERVER_STUN_LISTEN_ADDR": f"{settings.host}:{settings.stun_port}",
+            "HEADSCALE_NODE_EPHEMERAL_INACTIVITY_TIMEOUT": f"{settings.ephemeral_timeout.total_seconds():g}s",
+        }

@@ -1,0 +1,68 @@
+"""The administrator's door of a server on this host: REST v1 on its Unix socket."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+from harness.servers.base import AdminRefused, AuthKey, ServerNode, node_from_v1
+
+CALL_SECONDS = 10.0
+
+
+class RestAdmin:
+    """See Admin. The socket may come and go with its server."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+
+    async def create_user(self, name: str) -> str:
+        user = await self._call("POST", "user", {"name": name})
+        return str(user["user"]["id"])
+
+    async def create_key(
+        self,
+        user_id: str,
+        *,
+        reusable: bool,
+        ephemeral: bool,
+        lifetime: timedelta,
+        tags: Sequence[str],
+    ) -> AuthKey:
+        body = {
+            "user": user_id,
+            "reusable": reusable,
+            "ephemeral": ephemeral,
+            "expiration": (datetime.now(UTC) + lifetime).isoformat(),
+            "aclTags": list(tags),
+        }
+        key = (await self._call("POST", "preauthkey", body))["preAuthKey"]
+        return AuthKey(str(key["id"]), key["key"])
+
+    async def expire_key(self, key_id: str) -> None:
+        await self._call("POST", "preauthkey/expire", {"id": key_id})
+
+    async def nodes(self) -> list[ServerNode]:
+        return [node_from_v1(node) for node in (await self._call("GET", "node"))["nodes"]]
+
+    async def rename_node(self, node_id: str, name: str) -> None:
+        await self._call("POST", f"node/{node_id}/rename/{quote(name, safe='')}")
+
+    async def delete_node(self, node_id: str) -> None:
+        await self._call("DELETE", f"node/{node_id}")
+
+    async def expire_node(self, node_id: str) -> None:
+        await self._call("POST", f"node/{node_id}/expire")
+
+    async def _call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        connector = aiohttp.UnixConnector(str(self._socket))
+        timeout = aiohttp.ClientTimeout(total=CALL_SECONDS)
+        async with aiohttp.ClientSession("http://server", connector=connector, timeout=timeout) as client:
+            async with client.request(method, f"/api/v1/{path}", json=body) as answer:
+                document: dict[str, Any] = await answer.json(content_type=None)
+                if answer.status != 200:
+                    raise AdminRefused(f"{method} {path}: {answer.status} {document.get('detail')}")
+                return document

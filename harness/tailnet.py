@@ -1,0 +1,220 @@
+"""A tailnet for one scenario: a control server, clients of the selected releases, and the verbs for both.
+
+Verbs do one thing, record it in the history and return when it is so. Each client gets a machine of its own
+named after its release, so that a failed matrix reads by version.
+"""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from harness.backends.base import Network
+from harness.clients.base import CliResult
+from harness.clients.tailscaled import TailscaledClient, start_client
+from harness.conditions import has_addresses, running, sees
+from harness.errors import HarnessError
+from harness.history import History
+from harness.reach import Pair, assert_reach
+from harness.servers.base import AuthKey, ControlServer, ServerNode
+from harness.status import Status
+from harness.versions import Release
+from harness.wait import Budget, Condition, until
+
+T = TypeVar("T")
+
+HOUR = timedelta(hours=1)
+
+
+class JoinFailed(HarnessError):
+    """A client that was to join did not; the text is what its user saw."""
+
+
+class Tailnet:
+    """See the module. Made by `open_tailnet`; `releases` are those that this run selected."""
+
+    def __init__(
+        self, server: ControlServer, network: Network, releases: Sequence[Release], history: History
+    ) -> None:
+        self.server = server
+        self.network = network
+        self.releases = tuple(releases)
+        self.history = history
+        self.clients: list[TailscaledClient] = []
+        self._users: dict[str, str] = {}
+        self._numbers = itertools.count(1)
+
+    # ---- the server's side
+
+    async def user(self, name: str) -> str:
+        """The id of the user of this name, who is created at first mention."""
+        if name not in self._users:
+            self._users[name] = await self.server.create_user(name)
+            self.history.record("user created", name=name)
+        return self._users[name]
+
+    async def auth_key(
+        self,
+        user: str,
+        *,
+        reusable: bool = False,
+        ephemeral: bool = False,
+        lifetime: timedelta = HOUR,
+        tags: Sequence[str] = (),
+    ) -> AuthKey:
+        """A new pre-auth key of this user."""
+        key = await self.server.create_key(
+            await self.user(user), reusable=reusable, ephemeral=ephemeral, lifetime=lifetime, tags=tags
+        )
+        self.history.record("key created", id=key.id, user=user, reusable=reusable, ephemeral=ephemeral)
+        return key
+
+    async def node_of(self, client: TailscaledClient) -> ServerNode:
+        """The client's node as the server lists it; raises HarnessError when it does not."""
+        node = await self.find_node(client)
+        if node is None:
+            raise HarnessError(f"the server lists no node with an address of {client.name}")
+        return node
+
+    async def find_node(self, client: TailscaledClient) -> ServerNode | None:
+        """As `node_of`, None when it is not there."""
+        mine = {str(address) for address in client.status.addresses}
+        return next((n for n in await self.server.nodes() if mine & set(n.addresses)), None)
+
+    async def until_nodes(
+        self, condition: Condition[list[ServerNode]], budget: Budget = Budget.SYNC
+    ) -> list[ServerNode]:
+        """Wait for a condition on the server's list of nodes."""
+        return await until(_NodeList(self.server), condition, budget)
+
+    # ---- the clients' side
+
+    async def client(self, release: Release, *, name: str | None = None) -> TailscaledClient:
+        """A started client that is not logged in."""
+        unique = name or f"c{next(self._numbers)}-{str(release).replace('.', '-')}"
+        machine = await self.network.machine(unique, release)
+        client = await start_client(machine, release)
+        self.clients.append(client)
+        self.history.record("client started", name=unique, release=str(release))
+        return client
+
+    async def up(
+        self, client: TailscaledClient, key: AuthKey | None = None, *, extra: Sequence[str] = ()
+    ) -> CliResult:
+        """`tailscale up`, whatever comes of it."""
+        result = await client.up(self.server.url, auth_key=key.text if key else None, extra=extra)
+        self.history.record("up", name=client.name, code=result.code)
+        return result
+
+    async def log_in(
+        self, client: TailscaledClient, key: AuthKey | None = None, *, extra: Sequence[str] = ()
+    ) -> TailscaledClient:
+        """`tailscale up`, and Running with its addresses. Raises JoinFailed with what the user saw."""
+        result = await self.up(client, key, extra=extra)
+        if not result.ok:
+            raise JoinFailed(f"{client.name}: {result.command!r} ended with {result.code}: {result.message}")
+        await client.until(running(), Budget.JOIN)
+        await client.until(has_addresses(), Budget.SYNC)
+        return client
+
+    async def join(
+        self, user: str, release: Release | None = None, *, name: str | None = None, **key: Any
+    ) -> TailscaledClient:
+        """A new client of this user, with a key of its own (the arguments are `auth_key`'s)."""
+        made, drawn = await gather(
+            self.client(release or self.releases[-1], name=name), self.auth_key(user, **key)
+        )
+        return await self.log_in(made, drawn)
+
+    async def join_each(self, user: str = "alice", **key: Any) -> list[TailscaledClient]:
+        """A client of each selected release, in their order, all seeing each other."""
+        await self.user(user)
+        clients = await self.each(self.releases, lambda release: self.join(user, release, **key))
+        await self.meshed(clients)
+        return clients
+
+    async def meshed(self, clients: Iterable[TailscaledClient]) -> None:
+        """Wait until each of them sees all the others by the names that the server gave."""
+        members = list(clients)
+        names = {client.name: await self.given_name(client) for client in members}
+
+        async def sees_others(client: TailscaledClient) -> None:
+            await client.until(sees(names[c.name] for c in members if c is not client), Budget.SYNC)
+
+        await self.each(members, sees_others)
+
+    async def given_name(self, client: TailscaledClient) -> str:
+        """The name under which others see it."""
+        return (await self.node_of(client)).given_name
+
+    async def each(self, things: Iterable[Any], verb: Callable[[Any], Coroutine[Any, Any, T]]) -> list[T]:
+        """The verb for all of them at once; the first failure ends the others."""
+        return await gather(*(verb(thing) for thing in things))
+
+    async def reach(self, clients: Sequence[TailscaledClient], *, budget: Budget = Budget.REACH) -> None:
+        """Every client reaches every other one: TCP, UDP and ICMP over IPv4 and IPv6."""
+        await self.changes(clients, running() & has_addresses(), Budget.RECONNECT)
+        await assert_reach(dict.fromkeys(all_pairs(clients), True), budget=budget)
+        self.history.record("all pairs reached", clients=len(clients))
+
+    async def changes(
+        self, clients: Iterable[TailscaledClient], condition: Condition[Status], budget: Budget
+    ) -> None:
+        """Wait until the condition holds at each of them."""
+        await self.each(list(clients), lambda client: client.until(condition, budget))
+
+
+def all_pairs(clients: Sequence[TailscaledClient]) -> list[Pair]:
+    """Each client with each way to each other one."""
+    return [
+        (prober, target)
+        for prober, peer in itertools.permutations(clients, 2)
+        for family in ("ipv4", "ipv6")
+        for target in (peer.tcp(by=family), peer.udp(by=family), peer.icmp(by=family))
+    ]
+
+
+async def gather(*work: Coroutine[Any, Any, Any]) -> list[Any]:
+    """All results in order; the first failure cancels the rest and is raised as it is."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+class _NodeList:
+    """The server's list of nodes as a source of facts."""
+
+    name = "the server's node list"
+
+    def __init__(self, server: ControlServer) -> None:
+        self._server = server
+
+    async def read(self) -> list[ServerNode]:
+        return await self._server.nodes()
+
+    async def changed(self, within: float) -> None:
+        await asyncio.sleep(within)
+
+
+@contextlib.asynccontextmanager
+async def open_tailnet(
+    server: ControlServer, network: Network, releases: Sequence[Release], history: History
+) -> AsyncIterator[Tailnet]:
+    """A tailnet on a network that is entered; its clients and its server end with the context."""
+    tailnet = Tailnet(server, network, releases, history)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(server.close)
+        await server.start()
+        history.record("server started", kind=server.name)
+        try:
+            yield tailnet
+        finally:
+            await asyncio.gather(*(client.close() for client in tailnet.clients), return_exceptions=True)

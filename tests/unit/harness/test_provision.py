@@ -1,0 +1,58 @@
+"""Turning releases into programs, as far as no compiler is needed."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.cache import Cache
+from harness.errors import Missing
+from harness.progress import silent
+from harness.provision import GO_WHEELS, Provisioner, go_on_path, source_digest, version_tuple
+from harness.versions import RELEASES, RUST
+
+
+def fake_go(folder: Path, version: str) -> dict[str, str]:
+    command = folder / "go"
+    command.write_text(f"#!/bin/sh\necho {version}\n")
+    command.chmod(0o755)
+    return {"PATH": str(folder)}
+
+
+def test_versions_compare_as_numbers() -> None:
+    """1.26.10 is newer than 1.26.9."""
+    assert version_tuple("1.26.10") > version_tuple("1.26.9")
+
+
+def test_go_on_path_is_found_with_its_version(tmp_path: Path) -> None:
+    """`go env GOVERSION` says go1.26.8, with or without an experiment behind it."""
+    go = go_on_path(fake_go(tmp_path, "go1.26.8 X:nodwarf5"))
+    assert go is not None
+    assert go.version == "1.26.8"
+
+
+def test_a_machine_without_go_has_none(tmp_path: Path) -> None:
+    """No `go` on PATH is no error yet: a wheel may serve."""
+    assert go_on_path({"PATH": str(tmp_path)}) is None
+
+
+def test_some_wheel_serves_every_release() -> None:
+    """A machine without Go can build all that is under test."""
+    newest = max(map(version_tuple, GO_WHEELS))
+    assert all(version_tuple(r.go) <= newest for r in RELEASES if r.go)
+
+
+def test_the_digest_changes_with_any_source(tmp_path: Path) -> None:
+    """An edited, added or renamed file means another agent."""
+    (tmp_path / "go.mod").write_text("module m\n")
+    (tmp_path / "a.go").write_text("package a\n")
+    first = source_digest(tmp_path)
+    (tmp_path / "a.go").rename(tmp_path / "b.go")
+    second = source_digest(tmp_path)
+    (tmp_path / "b.go").write_text("package b\n")
+    assert len({first, second, source_digest(tmp_path)}) == 3
+
+
+def test_the_rust_client_has_no_tailscale_binaries(tmp_path: Path) -> None:
+    """Asking for them is answered in words."""
+    with pytest.raises(Missing, match="not a Go client"):
+        Provisioner(Cache(tmp_path, report=silent), report=silent).client(RUST)

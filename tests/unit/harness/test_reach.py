@@ -1,0 +1,129 @@
+"""The reachability matrix and its assertion, with probers that follow a script."""
+
+from collections.abc import Callable
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.reach import Probe, Target, Unreached, assert_reach, probe_matrix
+from harness.wait import Budget
+
+YES = Probe(answered=True, reason=None, seconds=0.002, source="100.64.0.1")
+NO = Probe(answered=False, reason="timeout: nothing came")
+WRONG = Probe(answered=True, reason="mallory answered instead of b")
+
+TARGET = Target("b", "tcp", "100.64.0.2", 80)
+
+
+class Scripted:
+    """Answers by the number of the try."""
+
+    def __init__(self, name: str, script: Callable[[int], Probe]) -> None:
+        self.name = name
+        self.script = script
+        self.tries = 0
+
+    async def probe(self, target: Target, *, within: float) -> Probe:
+        self.tries += 1
+        return self.script(self.tries)
+
+
+def always(probe: Probe) -> Callable[[int], Probe]:
+    return lambda number: probe
+
+
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_TIME_SCALE", "0.01")
+
+
+async def test_a_yes_is_waited_for() -> None:
+    """Two lost tries do not fail an expected reach."""
+    a = Scripted("a", lambda n: NO if n < 3 else YES)
+    seen = await assert_reach({(a, TARGET): True})
+    assert seen[a, TARGET] == YES
+
+
+async def test_a_missing_yes_shows_the_matrix_and_the_reason() -> None:
+    """The table has all pairs; the surprise is in capitals and explained."""
+    a, c = Scripted("a", always(NO)), Scripted("c", always(YES))
+    with pytest.raises(Unreached) as caught:
+        await assert_reach({(a, TARGET): True, (c, TARGET): True}, budget=Budget.HOLD)
+    text = str(caught.value)
+    assert "1 of 2 pairs are not as expected within 0.03 s (budget HOLD)" in text
+    assert "  b tcp 100.64.0.2:80  NO  yes" in text
+    assert "a → b tcp 100.64.0.2:80: expected yes, timeout: nothing came" in text
+
+
+async def test_a_no_needs_a_yes_to_the_same_target() -> None:
+    """A dead network must not pass for a closed one."""
+    a = Scripted("a", always(NO))
+    with pytest.raises(HarnessError, match="nothing in the matrix shows that target alive"):
+        await assert_reach({(a, TARGET): False})
+    assert a.tries == 0
+
+
+async def test_another_port_of_the_same_node_is_no_control() -> None:
+    """The yes must be to the very target."""
+    a, c = Scripted("a", always(NO)), Scripted("c", always(YES))
+    with pytest.raises(HarnessError):
+        await assert_reach({(a, TARGET): False, (c, Target("b", "tcp", "100.64.0.2", 81)): True})
+
+
+async def test_a_no_beside_a_yes_holds() -> None:
+    """The denied pair is tried again and again, the control before and after."""
+    a, c = Scripted("a", always(NO)), Scripted("c", always(YES))
+    await assert_reach({(a, TARGET): False, (c, TARGET): True})
+    assert a.tries > 1
+    assert c.tries == 2
+
+
+async def test_a_control_may_stand_beside_the_matrix() -> None:
+    """`controls` are expected to reach without being part of the claim."""
+    a, c = Scripted("a", always(NO)), Scripted("c", always(YES))
+    await assert_reach({(a, TARGET): False}, controls=[(c, TARGET)])
+
+
+async def test_a_no_may_take_time_to_come_but_must_then_last() -> None:
+    """Open at first is fine; open again later is a leak."""
+    a, c = Scripted("a", lambda n: YES if n == 1 else NO), Scripted("c", always(YES))
+    await assert_reach({(a, TARGET): False, (c, TARGET): True})
+    leaky = Scripted("a", lambda n: NO if n == 1 else YES)
+    with pytest.raises(Unreached, match="expected no, was answered in 2 ms with source 100.64.0.1"):
+        await assert_reach({(leaky, TARGET): False, (c, TARGET): True})
+
+
+async def test_a_target_that_dies_meanwhile_makes_the_no_worthless() -> None:
+    """The control is tried again after the denials."""
+    a, c = Scripted("a", always(NO)), Scripted("c", lambda n: YES if n == 1 else NO)
+    with pytest.raises(Unreached, match="tried again after the denials"):
+        await assert_reach({(a, TARGET): False, (c, TARGET): True}, budget=Budget.HOLD)
+
+
+async def test_an_answer_by_the_wrong_one_is_neither_yes_nor_no() -> None:
+    """It does not count as reached, and not as denied."""
+    a, c = Scripted("a", always(WRONG)), Scripted("c", always(YES))
+    for want in (True, False):
+        with pytest.raises(Unreached, match="mallory answered"):
+            await assert_reach({(a, TARGET): want, (c, TARGET): True}, budget=Budget.HOLD)
+
+
+async def test_a_matrix_probes_every_pair_once() -> None:
+    """More pairs than may run at once are all done."""
+    probers = [Scripted(f"p{n}", always(YES)) for n in range(40)]
+    seen = await probe_matrix([(p, TARGET) for p in probers], within=1)
+    assert len(seen) == 40
+    assert all(p.tries == 1 for p in probers)
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [
+        (Target("b", "tcp", "fd7a::2", 80), "b tcp [fd7a::2]:80"),
+        (Target("b", "icmp", "fd7a::2"), "b icmp fd7a::2"),
+        (Target("b", "udp", "b.tail.test", 53), "b udp b.tail.test:53"),
+    ],
+)
+def test_a_target_prints_as_people_write_it(target: Target, text: str) -> None:
+    """Addresses with colons get brackets before a port; ICMP has no port."""
+    assert str(target) == text

@@ -1,0 +1,489 @@
+"""A ts2021 session as a dialogue of two cores: requests, answers, limits, ends."""
+
+import pytest
+from hyperframe.frame import DataFrame, Frame, HeadersFrame, PingFrame, RstStreamFrame
+
+from headscale.keys import PrivateKey, machine_key
+from headscale.ts2021 import client
+from headscale.ts2021.client import Data, Early, Ended, Established, Reset, Response
+from headscale.ts2021.connection import (
+    BODY_SECONDS,
+    FIRST_REQUEST_SECONDS,
+    IDLE_SECONDS,
+    MAX_BODY_BYTES,
+    MAX_CONTROL_BYTES,
+    Cancelled,
+    Closed,
+    Request,
+    ServerConnection,
+    Writable,
+)
+from headscale.ts2021.floods import MAX_CONTROL_FRAMES, MAX_RESETS
+from headscale.ts2021.handshake import HandshakeFailed, load_key
+from headscale.ts2021.http2 import MAX_HEADER_LIST_BYTES, MAX_STREAMS, STALL_SECONDS
+from headscale.ts2021.messages import RESPONSE_BYTES
+
+
+def test_the_server_speaks_first(fresh) -> None:
+    """With the handshake's answer go our SETTINGS: tailscale-rs waits for five bytes before its preface."""
+    first = fresh.server.data_to_send()
+    assert len(first) > RESPONSE_BYTES
+    assert fresh.client.receive(first) == [Established()]
+
+
+def test_the_early_payload_comes_before_http2(challenged) -> None:
+    """A challenge is told between handshake and SETTINGS, and HTTP/2 works after it."""
+    stream_id = 1
+    challenged.talk()
+    assert isinstance(challenged.heard[1], Early)
+    assert challenged.client.request("GET", "/machine/whoami") == stream_id
+    challenged.talk()
+    assert challenged.requests()[0].path == "/machine/whoami"
+
+
+def test_the_session_knows_who_asks(dialogue) -> None:
+    """Machine key and version are those of the handshake."""
+    assert dialogue.server.machine_key == machine_key(PrivateKey(b"\x02" * 32).public)
+    assert dialogue.server.version == 113
+
+
+def test_a_request_arrives_whole(dialogue) -> None:
+    """Method, path with its query, headers and body, in one event when the body is complete."""
+    dialogue.client.request("POST", "/machine/map?a=b", body=b"{}", headers={"ts-lb": "nodekey:x"})
+    dialogue.talk()
+    [request] = dialogue.requests()
+    assert (request.method, request.path, request.body) == ("POST", "/machine/map?a=b", b"{}")
+    assert request.headers["ts-lb"] == "nodekey:x"
+
+
+def test_an_answer_arrives_whole(dialogue) -> None:
+    """Status, headers, body, end."""
+    stream_id = dialogue.client.request("GET", "/")
+    dialogue.talk()
+    dialogue.server.respond(stream_id, 404, "text/plain", b"no")
+    dialogue.talk()
+    assert dialogue.heard[1:] == [
+        Response(stream_id, 404, {"content-type": "text/plain"}),
+        Data(stream_id, b"no"),
+        Ended(stream_id),
+    ]
+
+
+def test_an_answer_without_a_body_ends(dialogue) -> None:
+    """Status, headers, end."""
+    stream_id = dialogue.client.request("GET", "/")
+    dialogue.talk()
+    dialogue.server.respond(stream_id, 200, "text/plain", b"")
+    dialogue.talk()
+    assert dialogue.heard[-1] == Ended(stream_id)
+
+
+def test_a_streamed_answer_arrives_piece_by_piece(dialogue) -> None:
+    """What is sent is on the wire after the next helping, before the stream ends."""
+    stream_id = dialogue.client.request("POST", "/machine/map")
+    dialogue.talk()
+    dialogue.server.start_response(stream_id, 200, {"content-type": "x/y"})
+    for piece in (b"one", b"two"):
+        dialogue.server.send(stream_id, piece)
+        dialogue.talk()
+        assert dialogue.heard[-1] == Data(stream_id, piece)
+    assert dialogue.server.buffered(stream_id) == 0
+
+
+def test_small_pieces_share_a_frame(dialogue) -> None:
+    """What was queued in one turn leaves as one DATA frame."""
+    stream_id = dialogue.client.request("POST", "/machine/map")
+    dialogue.talk()
+    dialogue.server.start_response(stream_id, 200, {})
+    for _ in range(10):
+        dialogue.server.send(stream_id, b"x" * 10)
+    dialogue.talk()
+    assert dialogue.heard[-1] == Data(stream_id, b"x" * 100)
+
+
+def test_a_large_answer_passes_small_windows(narrow) -> None:
+    """An answer of many windows arrives complete; no more than a window is ever on its way."""
+    stream_id = narrow.client.request("GET", "/")
+    narrow.talk()
+    narrow.server.respond(stream_id, 200, "text/plain", b"z" * 50_000)
+    narrow.carry_down()
+    assert len(narrow.body(stream_id)) == 1000
+    assert narrow.server.buffered(stream_id) == 49_000
+    narrow.talk()
+    assert narrow.body(stream_id) == b"z" * 50_000
+    assert narrow.heard[-1] == Ended(stream_id)
+
+
+def test_streams_take_turns(dialogue) -> None:
+    """A small answer does not wait behind a large one."""
+    large, small = dialogue.client.request("GET", "/l"), dialogue.client.request("GET", "/s")
+    dialogue.talk()
+    dialogue.server.respond(large, 200, "text/plain", bytes(3_000_000))
+    dialogue.server.respond(small, 200, "text/plain", b"s")
+    dialogue.carry_down()
+    assert Ended(small) in dialogue.heard
+    assert Ended(large) not in dialogue.heard
+
+
+def test_a_drained_stream_is_writable(dialogue) -> None:
+    """The event comes once, when a queue falls to the low-water mark, and never for a small one."""
+    stream_id = dialogue.client.request("GET", "/")
+    dialogue.talk()
+    dialogue.server.start_response(stream_id, 200, {})
+    dialogue.server.send(stream_id, b"small")
+    dialogue.talk()
+    assert dialogue.server.take_drained() == []
+    dialogue.server.send(stream_id, bytes(100_000))
+    dialogue.talk()
+    assert dialogue.server.take_drained() == [Writable(stream_id)]
+    assert dialogue.server.take_drained() == []
+
+
+def test_a_cancelled_request_is_told_once(dialogue) -> None:
+    """RST_STREAM makes one Cancelled; commands on the stream are then nothing."""
+    stream_id = dialogue.client.request("GET", "/")
+    dialogue.talk()
+    dialogue.server.start_response(stream_id, 200, {})
+    dialogue.client.cancel(stream_id)
+    dialogue.talk()
+    assert dialogue.asked[-1] == Cancelled(stream_id)
+    dialogue.server.send(stream_id, b"late")
+    dialogue.server.end(stream_id)
+    dialogue.server.respond(stream_id, 200, "text/plain", b"later")
+    assert dialogue.server.data_to_send() == b""
+    assert dialogue.server.buffered(stream_id) == 0
+
+
+def test_cancelling_a_finished_request_is_nothing(dialogue) -> None:
+    """A reset that crosses the end of the answer makes no event."""
+    stream_id = dialogue.client.request("GET", "/")
+    dialogue.talk()
+    dialogue.server.respond(stream_id, 200, "text/plain", b"done")
+    dialogue.server.data_to_send()
+    dialogue.frames(RstStreamFrame(stream_id, error_code=8).serialize())
+    assert not [event for event in dialogue.asked if isinstance(event, Cancelled | Closed)]
+
+
+def test_we_can_abandon_an_answer(dialogue) -> None:
+    """What cannot be completed is reset, so that a client does not take it for whole."""
+    stream_id = dialogue.client.request("GET", "/")
+    dialogue.talk()
+    dialogue.server.start_response(stream_id, 200, {})
+    dialogue.server.abandon(stream_id)
+    dialogue.talk()
+    assert dialogue.heard[-1] == Reset(stream_id, 2)
+
+
+def test_the_largest_body_passes(dialogue) -> None:
+    """A body of exactly the limit is a request."""
+    dialogue.client.request("POST", "/", body=bytes(MAX_BODY_BYTES))
+    dialogue.talk()
+    assert len(dialogue.requests()[0].body) == MAX_BODY_BYTES
+
+
+def test_a_larger_body_is_answered_413(dialogue) -> None:
+    """One byte more is refused, without an event, and the session goes on."""
+    stream_id = dialogue.client.request("POST", "/", body=bytes(MAX_BODY_BYTES + 1))
+    dialogue.talk()
+    assert next(event for event in dialogue.heard if isinstance(event, Response)).status == 413
+    assert Ended(stream_id) in dialogue.heard
+    assert dialogue.requests() == []
+    dialogue.client.request("GET", "/next")
+    dialogue.talk()
+    assert dialogue.requests()[0].path == "/next"
+
+
+def test_unfinished_bodies_share_a_limit(dialogue) -> None:
+    """Many streams cannot hold more than two bodies' worth together."""
+    streams = [dialogue.client.open("POST", "/") for _ in range(3)]
+    for stream_id in streams:
+        dialogue.client.send(stream_id, bytes(MAX_BODY_BYTES - 1000))
+    dialogue.talk()
+    refused = [event.stream_id for event in dialogue.heard if isinstance(event, Response)]
+    assert len(refused) == 1
+
+
+def test_a_slow_body_is_cut(dialogue) -> None:
+    """A body that does not end is reset in time; the session goes on."""
+    stream_id = dialogue.client.open("POST", "/")
+    dialogue.talk()
+    assert dialogue.server.tick(BODY_SECONDS - 1) == []
+    dialogue.server.tick(BODY_SECONDS)
+    dialogue.talk()
+    assert dialogue.heard[-1] == Reset(stream_id, 8)
+    assert not dialogue.server.closed
+
+
+def test_a_session_without_a_request_is_closed(dialogue) -> None:
+    """Idle from the start, it ends with a GOAWAY within the minute."""
+    assert dialogue.server.tick(FIRST_REQUEST_SECONDS - 1) == []
+    assert dialogue.server.tick(FIRST_REQUEST_SECONDS) == [Closed("idle")]
+    dialogue.talk()
+    assert dialogue.heard[-1] == client.Closed("the server went away (code 0)")
+
+
+def test_a_session_that_only_shook_hands_is_closed(fresh) -> None:
+    """A client that never says anything inside is closed as well."""
+    assert fresh.server.tick(FIRST_REQUEST_SECONDS) == [Closed("idle")]
+
+
+def test_an_open_request_keeps_the_session(dialogue) -> None:
+    """A poll without traffic is not idle, whether its answer has begun or not."""
+    stream_id = dialogue.client.request("POST", "/machine/map")
+    dialogue.talk()
+    assert dialogue.server.tick(10 * IDLE_SECONDS) == []
+    dialogue.server.start_response(stream_id, 200, {})
+    dialogue.talk()
+    assert dialogue.server.tick(20 * IDLE_SECONDS) == []
+
+
+def test_a_session_that_was_used_may_rest_longer(dialogue) -> None:
+    """After an answered request the longer limit holds, counted from the last tick with a stream."""
+    stream_id = dialogue.client.request("GET", "/")
+    dialogue.talk()
+    dialogue.server.respond(stream_id, 200, "text/plain", b"")
+    dialogue.talk()
+    assert dialogue.server.tick(IDLE_SECONDS - 1) == []
+    assert dialogue.server.tick(IDLE_SECONDS) == [Closed("idle")]
+
+
+def test_a_stalled_answer_is_cut(narrow) -> None:
+    """A client that opens no window loses the stream within the minute."""
+    stream_id = narrow.client.request("GET", "/")
+    narrow.talk()
+    narrow.server.start_response(stream_id, 200, {})
+    narrow.server.send(stream_id, bytes(5000))
+    narrow.server.data_to_send()
+    assert narrow.server.tick(5.0) == []
+    assert narrow.server.tick(5.0 + STALL_SECONDS - 1) == []
+    assert narrow.server.tick(5.0 + STALL_SECONDS) == [Cancelled(stream_id)]
+    assert narrow.server.buffered(stream_id) == 0
+
+
+def test_a_hundred_streams_are_enough(dialogue) -> None:
+    """The hundredth open stream passes, the next ends the session."""
+    for _ in range(MAX_STREAMS):
+        dialogue.client.request("POST", "/machine/map")
+    dialogue.talk()
+    assert len(dialogue.requests()) == MAX_STREAMS
+    last = HeadersFrame(2 * MAX_STREAMS + 1, header_block_bytes(), flags=["END_HEADERS", "END_STREAM"])
+    assert isinstance(dialogue.frames(last.serialize())[-1], Closed)
+
+
+def test_pings_are_answered(dialogue) -> None:
+    """Each PING is answered with its own eight bytes."""
+    dialogue.frames(PingFrame(0, opaque_data=b"12345678").serialize())
+    assert dialogue.server.data_to_send() != b""
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        PingFrame(0, opaque_data=b"12345678"),
+        Frame(0),
+        DataFrame(1, b""),
+        DataFrame(1, b"x"),
+    ],
+    ids=["ping", "unknown", "empty data", "tiny data"],
+)
+def test_a_flood_of_control_frames_is_cut(dialogue, frame: Frame) -> None:
+    """A thousand in ten seconds pass, one more ends the session with ENHANCE_YOUR_CALM."""
+    dialogue.client.open("POST", "/")
+    dialogue.talk()
+    data = frame.serialize() if type(frame) is not Frame else bytes([0, 0, 0, 0xFA, 0, 0, 0, 0, 0])
+    used = control_frames_used(dialogue)
+    for _ in range(MAX_CONTROL_FRAMES - used):
+        dialogue.frames(data)
+        dialogue.carry_down()
+    assert dialogue.closed() is None
+    dialogue.frames(data)
+    assert "control frames" in dialogue.closed()
+    dialogue.carry_down()
+    assert dialogue.heard[-1] == client.Closed("the server went away (code 11)")
+
+
+def test_control_frames_may_come_again_after_ten_seconds(dialogue) -> None:
+    """The count starts anew each period."""
+    ping = PingFrame(0, opaque_data=b"12345678").serialize()
+    for period in range(3):
+        dialogue.now = period * 10.0
+        for _ in range(MAX_CONTROL_FRAMES - 10):
+            dialogue.frames(ping)
+            dialogue.carry_down()
+    assert dialogue.closed() is None
+
+
+def test_rapid_reset_is_cut(dialogue) -> None:
+    """Two hundred streams may be opened and reset in ten seconds, not one more."""
+    for _ in range(MAX_RESETS):
+        dialogue.client.cancel(dialogue.client.request("GET", "/"))
+        dialogue.talk()
+    assert dialogue.closed() is None
+    dialogue.client.cancel(dialogue.client.request("GET", "/"))
+    dialogue.talk()
+    assert "reset" in dialogue.closed()
+    assert dialogue.heard[-1] == client.Closed("the server went away (code 11)")
+
+
+def test_resets_that_we_are_made_to_send_count(dialogue) -> None:
+    """A window update that overflows makes *us* reset the stream; that is rapid reset by another door."""
+    overflow = (2**31 - 1).to_bytes(4, "big")
+    for _ in range(MAX_RESETS + 1):
+        stream_id = dialogue.client.request("GET", "/")
+        dialogue.talk()
+        if dialogue.closed() is not None:
+            break
+        dialogue.frames(b"\0\0\4\x08\0" + stream_id.to_bytes(4, "big") + overflow)
+    assert "reset" in dialogue.closed()
+
+
+def test_replies_that_nobody_reads_are_bounded(dialogue) -> None:
+    """Replies pile up to the limit at most, whatever the time they take."""
+    ping = PingFrame(0, opaque_data=b"12345678").serialize()
+    sent = 0
+    while dialogue.closed() is None:
+        dialogue.now += 0.1
+        dialogue.frames(ping)
+        sent += 1
+        assert sent < 10_000
+    assert "replies" in dialogue.closed()
+    assert len(dialogue.server.data_to_send()) < MAX_CONTROL_BYTES * 1.1
+
+
+def test_window_updates_for_our_own_data_are_free(narrow) -> None:
+    """A client with a small window answers a large map with thousands of updates, and is not cut."""
+    stream_id = narrow.client.request("GET", "/")
+    narrow.talk()
+    narrow.server.respond(stream_id, 200, "text/plain", bytes(3_000_000))
+    narrow.talk()
+    assert len(narrow.body(stream_id)) == 3_000_000
+    assert narrow.closed() is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", bytes(64), b"\xff" * 64],
+    ids=["http1", "preface", "zeros", "ones"],
+)
+def test_what_is_not_http2_ends_the_session(fresh, data: bytes) -> None:
+    """Anything else than a preface closes, with a typed reason."""
+    fresh.carry_down()
+    assert isinstance(fresh.frames(data)[-1], Closed)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(":method", "GET"), (":path", "/"), (":scheme", "https")],
+        [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "")],
+        [*[(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/")], ("x", "a\r\nb")],
+        [*[(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/")], ("x", "a\0b")],
+        [*[(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/")], ("host", "b")],
+        [*[(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/")], (":path", "/b")],
+        [*[(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/")], ("X", "b")],
+        [
+            *[(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/")],
+            *[("x", "y" * 100)] * 200,
+        ],
+    ],
+    ids=["no authority", "no path", "crlf", "nul", "two hosts", "two paths", "upper case", "too many"],
+)
+def test_headers_that_break_the_rules_end_the_session(dialogue, headers: list[tuple[str, str]]) -> None:
+    """None of them reaches a handler."""
+    block = header_block_bytes(headers)
+    frames = [HeadersFrame(1, block[:16_000], flags=["END_STREAM"]).serialize()]
+    frames[0] = frames[0][:4] + bytes([1 | (4 if len(block) <= 16_000 else 0)]) + frames[0][5:]
+    dialogue.frames(b"".join(frames))
+    assert dialogue.requests() == []
+    assert dialogue.closed() is not None
+
+
+def test_a_header_list_has_a_size(dialogue) -> None:
+    """At the limit (RFC 9113: names, values and 32 bytes each) it passes, one byte more ends the session."""
+    whole = [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/"), ("x", "")]
+    left = MAX_HEADER_LIST_BYTES - sum(len(name) + len(value) + 32 for name, value in whole)
+    for stream_id, size in ((1, left), (3, left + 1)):
+        block = header_block_bytes([*whole[:-1], ("x", "y" * size)])
+        assert dialogue.closed() is None
+        dialogue.frames(HeadersFrame(stream_id, block, flags=["END_HEADERS", "END_STREAM"]).serialize())
+    assert len(dialogue.requests()) == 1
+    assert dialogue.closed() is not None
+
+
+def test_endless_continuations_end_the_session(dialogue) -> None:
+    """A header block has an end."""
+    dialogue.frames(HeadersFrame(1, b"", flags=[]).serialize())
+    for _ in range(70):
+        dialogue.frames(b"\0\0\0\x09\0\0\0\0\1")
+    assert dialogue.closed() is not None
+
+
+def test_a_broken_record_ends_the_session(dialogue) -> None:
+    """One flipped byte closes; nothing that follows is heard."""
+    good = dialogue.client.seal(PingFrame(0, opaque_data=b"12345678").serialize())
+    assert isinstance(dialogue.server.receive(good[:-1] + bytes([good[-1] ^ 1]), 0.0)[-1], Closed)
+    assert dialogue.server.receive(good, 0.0) == []
+    assert dialogue.server.tick(1000.0) == []
+
+
+def test_empty_records_count_as_control_frames(dialogue) -> None:
+    """Records without a plaintext are legal, but not for ever."""
+    sealer = dialogue.client._sealer
+    for _ in range(MAX_CONTROL_FRAMES + 1):
+        dialogue.asked += dialogue.server.receive(sealer.seal_record(b""), 0.0)
+    assert "control frames" in dialogue.closed()
+
+
+def test_goaway_is_the_last_word(dialogue) -> None:
+    """The client hears it, and the server neither hears nor says more."""
+    stream_id = dialogue.client.request("GET", "/")
+    dialogue.talk()
+    dialogue.server.goaway()
+    dialogue.server.respond(stream_id, 200, "text/plain", b"late")
+    dialogue.talk()
+    assert dialogue.heard[-1] == client.Closed("the server went away (code 0)")
+    assert dialogue.server.closed
+
+
+def test_a_client_that_goes_away_closes(dialogue) -> None:
+    """GOAWAY from the client is an end."""
+    dialogue.client.goaway()
+    dialogue.talk()
+    assert "went away" in dialogue.closed()
+
+
+def test_a_handshake_for_another_server_is_refused(fresh) -> None:
+    """No connection comes of it."""
+    other = load_key(PrivateKey(b"\x09" * 32))
+    with pytest.raises(HandshakeFailed):
+        ServerConnection.accept(fresh.client.initiation, static=other, ephemeral=other, now=0.0)
+
+
+def test_a_client_hears_why_it_is_refused(fresh) -> None:
+    """An error message in place of the response ends the session with its text."""
+    [event] = fresh.client.receive(b"\x03\x00\x02no")
+    assert event == client.Closed("the server refused: no")
+
+
+def test_every_split_of_the_first_bytes_is_the_same(fresh) -> None:
+    """Handshake, early payload and frames may be cut anywhere."""
+    first = fresh.server.data_to_send()
+    for byte in first:
+        fresh.heard += fresh.client.receive(bytes([byte]))
+    fresh.client.request("GET", "/")
+    for byte in fresh.client.data_to_send():
+        fresh.asked += fresh.server.receive(bytes([byte]), 0.0)
+    assert isinstance(fresh.asked[-1], Request)
+
+
+def control_frames_used(dialogue) -> int:
+    """What the opening of the session has cost of the allowance."""
+    return dialogue.server._guard._control
+
+
+def header_block_bytes(headers: list[tuple[str, str]] | None = None) -> bytes:
+    """A header block as hpack writes it, without any of h2's checks."""
+    from hpack import Encoder
+
+    whole = [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/")]
+    return Encoder().encode(headers or whole)
