@@ -46,6 +46,16 @@ def has_login_url() -> Condition[Status]:
     return Condition("has a login URL", lambda s: None if s.auth_url else f"no login URL; state is {s.state}")
 
 
+def own_name(name: str) -> Condition[Status]:
+    """The client knows itself under this name."""
+
+    def why_not(s: Status) -> str | None:
+        known = s.self_node.name if s.self_node else "none"
+        return None if known == name else f"its name is {known}"
+
+    return Condition(f"is named {name}", why_not)
+
+
 def sees(names: Iterable[str]) -> Condition[Status]:
     """All of these are among the client's peers, with addresses."""
     wanted = sorted(names)

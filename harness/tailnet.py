@@ -45,16 +45,18 @@ class Tailnet:
         self.history = history
         self.clients: list[TailscaledClient] = []
         self._users: dict[str, str] = {}
+        self._one_at_a_time = asyncio.Lock()
         self._numbers = itertools.count(1)
 
     # ---- the server's side
 
     async def user(self, name: str) -> str:
         """The id of the user of this name, who is created at first mention."""
-        if name not in self._users:
-            self._users[name] = await self.server.create_user(name)
-            self.history.record("user created", name=name)
-        return self._users[name]
+        async with self._one_at_a_time:
+            if name not in self._users:
+                self._users[name] = await self.server.create_user(name)
+                self.history.record("user created", name=name)
+            return self._users[name]
 
     async def auth_key(
         self,
@@ -102,18 +104,19 @@ class Tailnet:
         return client
 
     async def up(
-        self, client: TailscaledClient, key: AuthKey | None = None, *, extra: Sequence[str] = ()
+        self, client: TailscaledClient, key: AuthKey | None = None, *, hostname: str | None = None
     ) -> CliResult:
         """`tailscale up`, whatever comes of it."""
-        result = await client.up(self.server.url, auth_key=key.text if key else None, extra=extra)
+        text = key.text if key else None
+        result = await client.up(self.server.url, auth_key=text, hostname=hostname)
         self.history.record("up", name=client.name, code=result.code)
         return result
 
     async def log_in(
-        self, client: TailscaledClient, key: AuthKey | None = None, *, extra: Sequence[str] = ()
+        self, client: TailscaledClient, key: AuthKey | None = None, *, hostname: str | None = None
     ) -> TailscaledClient:
         """`tailscale up`, and Running with its addresses. Raises JoinFailed with what the user saw."""
-        result = await self.up(client, key, extra=extra)
+        result = await self.up(client, key, hostname=hostname)
         if not result.ok:
             raise JoinFailed(f"{client.name}: {result.command!r} ended with {result.code}: {result.message}")
         await client.until(running(), Budget.JOIN)

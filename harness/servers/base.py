@@ -1,12 +1,13 @@
 """What a scenario may ask of a control server, whoever wrote it."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness.errors import HarnessError
+from harness.wait import Condition
 
 
 class AdminRefused(HarnessError):
@@ -93,6 +94,29 @@ class ControlServer(Admin, Protocol):
 
     def evidence(self) -> AsyncIterator[tuple[str, bytes | Path]]:
         """Log, database and node list, for the folder of a failed test."""
+
+
+def only_these(names: Collection[str]) -> Condition[list[ServerNode]]:
+    """The server lists these nodes and no others."""
+    wanted = sorted(names)
+
+    def why_not(nodes: list[ServerNode]) -> str | None:
+        listed = sorted(node.given_name for node in nodes)
+        return None if listed == wanted else f"it lists {listed}"
+
+    return Condition(f"lists only {wanted}", why_not)
+
+
+def all_online(count: int) -> Condition[list[ServerNode]]:
+    """The server lists so many nodes, and all of them are online."""
+
+    def why_not(nodes: list[ServerNode]) -> str | None:
+        offline = sorted(node.given_name for node in nodes if not node.online)
+        if offline:
+            return f"offline are {offline}"
+        return None if len(nodes) == count else f"it lists {len(nodes)} nodes"
+
+    return Condition(f"lists {count} nodes, all online", why_not)
 
 
 def node_from_v1(node: dict[str, Any]) -> ServerNode:

@@ -1,0 +1,88 @@
+"""Leaving and coming back: down and up, logout and login, as the same user and as another."""
+
+from harness.clients.tailscaled import TailscaledClient
+from harness.conditions import needs_login, no_peer, running, sees_expired, sees_offline, sees_online, stopped
+from harness.reach import assert_reach
+from harness.servers.base import ServerNode
+from harness.tailnet import Tailnet
+from harness.wait import Budget
+
+
+def identity(nodes: list[ServerNode]) -> list[tuple[str, tuple[str, ...], str]]:
+    """What must not change when a machine comes back."""
+    return [(node.id, node.addresses, node.given_name) for node in nodes]
+
+
+async def test_down_and_up_again(tailnet: Tailnet) -> None:
+    """Peers see a client that is down go offline and not answer; up again, all is as before."""
+    first, *others = await tailnet.join_each()
+    before = identity(await tailnet.server.nodes())
+    name = await tailnet.given_name(first)
+    assert (await first.down()).ok
+    await first.until(stopped(), Budget.DAEMON)
+    await tailnet.changes(others, sees_offline(name), Budget.OFFLINE)
+    assert (await first.cli("up")).ok
+    await first.until(running(), Budget.JOIN)
+    await tailnet.changes(others, sees_online(name), Budget.SYNC)
+    await tailnet.reach([first, *others])
+    assert identity(await tailnet.server.nodes()) == before
+
+
+async def test_logout_and_login_as_the_same_user(tailnet: Tailnet) -> None:
+    """A client that logs out is expired for its peers; logged in again it is the same node, with a new key."""
+    clients = await tailnet.join_each()
+    watcher = await tailnet.join("alice", name="watcher")
+    before = await tailnet.server.nodes()
+    names = await tailnet.each(clients, tailnet.given_name)
+
+    async def log_out(client: TailscaledClient) -> None:
+        assert (await client.logout()).ok
+        await client.until(needs_login(), Budget.SYNC)
+
+    await tailnet.each(clients, log_out)
+    for name in names:
+        await watcher.until(sees_expired(name), Budget.SYNC)
+
+    async def log_in(client: TailscaledClient) -> None:
+        await tailnet.log_in(client, await tailnet.auth_key("alice"))
+
+    await tailnet.each(clients, log_in)
+    after = await tailnet.server.nodes()
+    assert identity(after) == identity(before)
+    assert {n.node_key for n in before if n.given_name != "watcher"}.isdisjoint(n.node_key for n in after)
+    await tailnet.meshed([watcher, *clients])
+    await tailnet.reach([watcher, *clients])
+
+
+async def test_logout_and_login_as_another_user(tailnet: Tailnet) -> None:
+    """The machine becomes a second node of the other user; the first one stays with its owner, logged out."""
+    clients = await tailnet.join_each("alice")
+    before = await tailnet.server.nodes()
+
+    async def change_user(client: TailscaledClient) -> None:
+        assert (await client.logout()).ok
+        await client.until(needs_login(), Budget.SYNC)
+        await tailnet.log_in(client, await tailnet.auth_key("bob"))
+
+    await tailnet.each(clients, change_user)
+    after = await tailnet.server.nodes()
+    assert identity([n for n in after if n.user == "alice"]) == identity(before)
+    bobs = [n for n in after if n.user == "bob"]
+    assert len(bobs) == len(clients)
+    assert not {a for n in bobs for a in n.addresses} & {a for n in before for a in n.addresses}
+    await tailnet.meshed(clients)
+    await tailnet.reach(clients)
+
+
+async def test_a_deleted_node_is_gone_for_everyone(tailnet: Tailnet) -> None:
+    """An administrator deletes a connected node: no peer sees or reaches it any more, the others go on."""
+    gone, *others = await tailnet.join_each()
+    others.append(await tailnet.join("alice"))
+    await tailnet.meshed([gone, *others])
+    node = await tailnet.node_of(gone)
+    echo = gone.tcp()
+    await assert_reach({(other, echo): True for other in others})
+    await tailnet.server.delete_node(node.id)
+    await tailnet.changes(others, no_peer(node.given_name), Budget.SYNC)
+    assert node.id not in {n.id for n in await tailnet.server.nodes()}
+    await tailnet.reach(others)

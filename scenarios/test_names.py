@@ -1,0 +1,34 @@
+"""Names: what an administrator or a client changes is what the others resolve."""
+
+from harness.conditions import no_peer, own_name, sees
+from harness.reach import assert_reach
+from harness.tailnet import Tailnet
+from harness.wait import Budget
+
+
+async def test_a_rename_is_seen_and_resolved_by_peers(tailnet: Tailnet) -> None:
+    """An administrator renames a node: peers see the new name, reach it by that, and the old one is gone."""
+    renamed, *others = await tailnet.join_each()
+    others = others or [await tailnet.join("alice")]
+    old = await tailnet.given_name(renamed)
+    await tailnet.server.rename_node((await tailnet.node_of(renamed)).id, "printer")
+    await tailnet.changes(others, sees(["printer"]) & no_peer(old), Budget.SYNC)
+    await renamed.until(own_name("printer"), Budget.SYNC)
+    await assert_reach({(other, renamed.tcp(by="name")): True for other in others})
+
+
+async def test_two_machines_of_one_name_get_two_names(tailnet: Tailnet) -> None:
+    """The second machine that calls itself `twin` becomes `twin-1`; the first keeps its name."""
+    clients = await tailnet.each(tailnet.releases, tailnet.client)
+    for client in clients:  # one after the other: the order decides
+        await tailnet.log_in(client, await tailnet.auth_key("alice"), hostname="twin")
+    names = [await tailnet.given_name(client) for client in clients]
+    assert names == ["twin", *(f"twin-{number}" for number in range(1, len(clients)))]
+
+
+async def test_a_client_that_renames_itself_is_followed(tailnet: Tailnet) -> None:
+    """`tailscale set --hostname` changes the name that peers see, made into a proper label."""
+    renamed, *others = await tailnet.join_each()
+    others = others or [await tailnet.join("alice")]
+    assert (await renamed.set("--hostname=Joe's Mac mini")).ok
+    await tailnet.changes(others, sees(["joes-mac-mini"]), Budget.SYNC)
