@@ -1,0 +1,72 @@
+"""Every check of this project. `nox` runs them all; `nox -s integration -- ARGS` passes ARGS to pytest."""
+
+import os
+import sys
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["lint", "types", "unit", "property", "integration"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.stop_on_first_error = False
+# Strict runs (CI) fail on what they cannot run; elsewhere nox says "skipped" and why.
+nox.options.error_on_missing_interpreters = os.environ.get("HARNESS_STRICT", "") not in ("", "0")
+
+PYTHONS = ["3.11", "3.13"]
+CODE = ["headscale", "harness", "scenarios", "tests", "noxfile.py"]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, formatting, and who may import whom."""
+    session.install("-e", ".[dev]")
+    session.run("ruff", "check", *CODE)
+    session.run("ruff", "format", "--check", *CODE)
+    session.run("lint-imports", "--no-cache")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Static types, strict."""
+    session.install("-e", ".[dev]")
+    session.run("mypy", "headscale", "harness", "scenarios")
+
+
+@nox.session(python=PYTHONS)
+def unit(session: nox.Session) -> None:
+    """The cores, one by one: no sockets, seconds for all of it."""
+    session.install("-e", ".[dev]")
+    session.run("pytest", "tests/unit", *session.posargs)
+
+
+@nox.session
+def property(session: nox.Session) -> None:
+    """Laws that hold for every input, by hypothesis. HYPOTHESIS_PROFILE is quick, ci or nightly."""
+    session.install("-e", ".[dev]")
+    session.run("pytest", "tests/property", *session.posargs)
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """The server under fake clients over real sockets, then the scenarios with real Tailscale clients.
+
+    Arguments after `--` go to pytest. Paths choose what runs; options alone go to both halves.
+    """
+    session.install("-e", ".[dev]")
+    paths = [word for word in session.posargs if not word.startswith("-") and os.path.exists(word.split("::")[0])]
+    if paths:
+        session.run("pytest", *session.posargs)
+        return
+    durations = ["--durations=0", "--durations-min=0.5"]
+    session.run("pytest", "tests/integration", *durations, *session.posargs, success_codes=_may_be_empty(session))
+    session.run("pytest", "scenarios", *durations, *session.posargs, success_codes=_may_be_empty(session))
+
+
+def _may_be_empty(session: nox.Session) -> list[int]:
+    """A selection with -k or -m may leave nothing (pytest's code 5) of one half."""
+    chosen = any(word.startswith(("-k", "-m")) for word in session.posargs)
+    return [0, 5] if chosen else [0]
+
+
+if __name__ == "__main__":
+    sys.exit("run this with nox: pip install nox && nox")
