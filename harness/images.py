@@ -8,6 +8,7 @@ base is then the same for all releases, and nothing is built a second time when 
 
 import os
 import shutil
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,7 +19,7 @@ from harness.cache import Cache, entry_name
 from harness.errors import Missing
 from harness.progress import Report, run_long
 from harness.provision import Provisioner
-from harness.versions import Release
+from harness.versions import RELEASES, Release
 
 OVERRIDE = "HARNESS_CLIENT_IMAGE"
 
@@ -94,18 +95,34 @@ class ClientImages:
         self._report = report
         self._override = environ.get(OVERRIDE)
         self._registry_answers = True
+        self._lock = threading.Lock()  # several machines start at once, each from a thread of its own
 
     def find(self, release: Release) -> ClientImage:
         """The image for a release. Raises Missing or BuildFailed when no provider can make one."""
+        with self._lock:
+            return self._find(release)
+
+    def _find(self, release: Release) -> ClientImage:
+        if release.kind == "go" and (published := self._published(release)) is not None:
+            return published
+        found = self._provisioner.programs(release)
+        programs = {name: f"{MOUNTED}/{name}" for name in found}
+        mounts = {path: programs[name] for name, path in found.items()}
+        return ClientImage(self._around(release), programs, mounts)
+
+    def _around(self, release: Release) -> str:
+        """An image to mount binaries into. The Rust client, which nobody publishes, needs no more than a Go one."""
+        if release.kind == "rust" and (published := self._published(RELEASES[-1])) is not None:
+            return published.reference
+        return self.base()
+
+    def _published(self, release: Release) -> ClientImage | None:
         if self._override:
             return self._named(self._override.format(version=release.version))
         official = OFFICIAL.format(version=release.version)
         if self._engine.has_image(official) or self._pulled(official):
             return ClientImage(official, {"tailscale": "tailscale", "tailscaled": "tailscaled"})
-        binaries = self._provisioner.client(release)
-        programs = {path.name: f"{MOUNTED}/{path.name}" for path in (binaries.tailscale, binaries.tailscaled)}
-        mounts = {path: programs[path.name] for path in (binaries.tailscale, binaries.tailscaled)}
-        return ClientImage(self.base(), programs, mounts)
+        return None
 
     def base(self) -> str:
         """A small Debian in the engine, made and imported at first use."""
@@ -116,11 +133,15 @@ class ClientImages:
             self._engine.import_rootfs(archive, reference)
         return reference
 
-    def _named(self, reference: str) -> ClientImage:
+    def fetch(self, reference: str) -> None:
+        """See to it that the engine has this image; raises Missing."""
         if not self._engine.has_image(reference):
             if not self._engine.offered(reference, patience=REGISTRY_PATIENCE):
-                raise Missing(f"{OVERRIDE} names {reference}, which neither the engine nor a registry has")
+                raise Missing(f"neither the engine nor a registry has the image {reference}")
             self._engine.pull(reference)
+
+    def _named(self, reference: str) -> ClientImage:
+        self.fetch(reference)
         return ClientImage(reference, {"tailscale": "tailscale", "tailscaled": "tailscaled"})
 
     def _pulled(self, reference: str) -> bool:

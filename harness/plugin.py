@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import shlex
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -20,13 +20,13 @@ import pytest_asyncio
 from harness.strict import strict, unavailable
 
 if TYPE_CHECKING:  # nothing heavy at import: the plugin is loaded for every pytest run of its environment
-    from harness.backends.base import Backend
+    from harness.backends.base import Backend, Network
     from harness.servers.base import ControlServer
     from harness.tailnet import Tailnet
     from harness.versions import Release
 
 DEFAULT_VERSIONS = "oldest,middle,newest,rust"
-SERVERS = ("inprocess", "process", "container")
+SERVERS = ("inprocess", "process")
 FAILED = pytest.StashKey[bool]()
 HEADER = pytest.StashKey[list[str]]()
 
@@ -92,12 +92,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Remember failures, for the fixtures that clean up after the test."""
     report = yield
     if report.failed and call.when in ("setup", "call"):
         item.stash[FAILED] = True
-    return report  # type: ignore[return-value]
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -153,7 +155,7 @@ async def make_tailnet(
             network = await stack.enter_async_context(
                 backend.network(_network_name(request.node, len(opened)))
             )
-            server = await _server(request, network.host_address, ephemeral_timeout)
+            server = _server(request, network, ephemeral_timeout)
             tailnet = await stack.enter_async_context(open_tailnet(server, network, releases, History()))
             opened.append(tailnet)
             return tailnet
@@ -182,15 +184,19 @@ def _check_needs(node: pytest.Item, backend: "Backend") -> None:
         unavailable(reason) if backend.why != "it was asked for" else pytest.skip(reason)
 
 
-async def _server(request: pytest.FixtureRequest, host: str, ephemeral_timeout: timedelta) -> "ControlServer":
+def _server(
+    request: pytest.FixtureRequest, network: "Network", ephemeral_timeout: timedelta
+) -> "ControlServer":
     from harness.servers.local import local_settings
 
     kind = request.config.getoption("--server")
     image = request.config.getoption("--control-image")
     needed = {marker.args[0] for marker in request.node.iter_markers("server")}
-    if image or kind == "container":
-        unavailable("servers in containers are not part of this version of the harness")
-    settings = local_settings(host, ephemeral_timeout=ephemeral_timeout)
+    if image:
+        from harness.servers.container import ContainerServer
+
+        return ContainerServer(network, image, ephemeral_timeout=ephemeral_timeout)
+    settings = local_settings(network.host_address, ephemeral_timeout=ephemeral_timeout)
     if kind == "process" or "process" in needed:
         from harness.servers.process import ProcessServer
 

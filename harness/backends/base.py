@@ -81,6 +81,12 @@ class Network(AbstractAsyncContextManager["Network"], Protocol):
     async def machine(self, name: str, release: Release) -> "Machine":
         """A started machine with the programs of that release."""
 
+    async def machine_of(self, name: str, image: str) -> "Machine":
+        """A started machine from a container image. Raises Unsupported where there are no containers."""
+
+    async def address_of(self, machine: "Machine") -> str:
+        """The machine's IPv4 address in this network, for others on it."""
+
 
 class Backend(Protocol):
     """A way to run machines. Holds no machine itself; `close` gives back what `network` needed."""

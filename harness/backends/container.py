@@ -124,6 +124,13 @@ class ContainerLauncher:
     async def kill(self) -> None:
         await self._call(self._container.get_wrapped_container().kill)
 
+    def address(self) -> str:
+        """The container's IPv4 address in its network. Blocks."""
+        container = self._container.get_wrapped_container()
+        container.reload()
+        networks = container.attrs["NetworkSettings"]["Networks"]
+        return next(str(network["IPAddress"]) for network in networks.values())
+
     async def remove(self) -> None:
         """Remove the container whatever its state."""
         if self._created:
@@ -169,21 +176,38 @@ class ContainerNetwork:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.gather(*(self._remove(*pair) for pair in self._machines))
+        removed = await asyncio.gather(
+            *(self._remove(*pair) for pair in self._machines), return_exceptions=True
+        )
         self._machines.clear()
+        if self._folder is not None:
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        for error in removed:
+            if isinstance(error, BaseException):
+                raise error  # the network cannot go while a container is on it
         if self._network is not None:
             with contextlib.suppress(NotFound):
                 await self._call(self._network.remove)
-        if self._folder is not None:
-            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     async def machine(self, name: str, release: Release) -> Machine:
+        return await self._start(name, await self._call(lambda: self._backend.images.find(release)))
+
+    async def machine_of(self, name: str, image: str) -> Machine:
+        await self._call(lambda: self._backend.images.fetch(image))
+        # The image decides who its user is; what it writes must not depend on that.
+        return await self._start(name, ClientImage(image, {}), mode=0o777)
+
+    async def address_of(self, machine: Machine) -> str:
+        launcher = next(launcher for known, launcher in self._machines if known is machine)
+        return await self._call(launcher.address)
+
+    async def _start(self, name: str, image: ClientImage, *, mode: int = 0o755) -> Machine:
         if self._folder is None or self._network is None:
             raise HarnessError(f"network {self.name} is not entered")
-        image = await self._call(lambda: self._backend.images.find(release))
         agent = await self._call(self._backend.provisioner.agent)
         data = self._folder / name
         data.mkdir()
+        data.chmod(mode)
         layout = Layout(
             name,
             data,
@@ -265,8 +289,7 @@ class ContainerBackend:
         await self.call(self.prepare_ryuk)
         await self.call(self.provisioner.agent)
         for release in releases:
-            if release.kind == "go":
-                await self.call(partial(self.images.find, release))
+            await self.call(partial(self.images.find, release))
 
     def network(self, name: str) -> ContainerNetwork:
         return ContainerNetwork(name, self)

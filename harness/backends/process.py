@@ -16,7 +16,7 @@ from pathlib import Path
 
 from harness.backends.base import Capability
 from harness.backends.machine import AGENT_SOCKET, TAILSCALED_SOCKET, Layout, Machine
-from harness.errors import HarnessError
+from harness.errors import HarnessError, Unsupported
 from harness.provision import Provisioner
 from harness.versions import Release
 
@@ -91,7 +91,7 @@ class ProcessNetwork:
     async def machine(self, name: str, release: Release) -> Machine:
         if self._folder is None:
             raise HarnessError(f"network {self.name} is not entered")
-        binaries = await asyncio.to_thread(self._provisioner.client, release)
+        programs = await asyncio.to_thread(self._provisioner.programs, release)
         agent = await asyncio.to_thread(self._provisioner.agent)
         data = self._folder / name
         data.mkdir()
@@ -99,7 +99,7 @@ class ProcessNetwork:
             name,
             data,
             inside=str(data),
-            programs={"tailscale": str(binaries.tailscale), "tailscaled": str(binaries.tailscaled)},
+            programs={program: str(path) for program, path in programs.items()},
             host_address=HOST,
             capabilities=CAPABILITIES,
         )
@@ -118,6 +118,12 @@ class ProcessNetwork:
         await machine.start()
         return machine
 
+    async def machine_of(self, name: str, image: str) -> Machine:
+        raise Unsupported(f"the process backend cannot run the image {image}: it needs a Docker engine")
+
+    async def address_of(self, machine: Machine) -> str:
+        return HOST
+
 
 class ProcessBackend:
     """See Backend."""
@@ -132,8 +138,7 @@ class ProcessBackend:
     async def prepare(self, releases: Sequence[Release]) -> None:
         await asyncio.to_thread(self._provisioner.agent)
         for release in releases:
-            if release.kind == "go":
-                await asyncio.to_thread(self._provisioner.client, release)
+            await asyncio.to_thread(self._provisioner.programs, release)
 
     def network(self, name: str) -> ProcessNetwork:
         return ProcessNetwork(name, self._provisioner)

@@ -2,12 +2,34 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from harness.reach import Prober
 from harness.status import Status
 from harness.versions import Release
 from harness.wait import Source
+
+
+class Ability(StrEnum):
+    """What not every program can do. `Client.abilities` has those that this one can; the rest raises Unsupported."""
+
+    ICMP = "icmp"
+    """It sends ICMP echo requests through its tunnel and answers those of others."""
+    NAMES = "names"
+    """It reaches a peer by its MagicDNS name."""
+    DOWN = "down"
+    """It can leave and come back without logging in again."""
+    LOGOUT = "logout"
+    """It can give its node key up, and log in anew, as another user too."""
+    PROFILES = "profiles"
+    """It holds several logins and switches between them."""
+    PREFS = "prefs"
+    """It has preferences that its user sets and reads, and a command line for them."""
+    PATHS = "paths"
+    """It tells whether a peer is reached directly or through DERP, and can be kept from going directly."""
+    CONTROL_FREE = "control-free"
+    """It goes on without its control server, and finds it again, without ever interrupting its tunnel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +53,10 @@ class Client(Source[Status], Prober, Protocol):
     @property
     def release(self) -> Release:
         """Which program and version it is."""
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """What it can do beyond joining and being reached over TCP and UDP."""
 
     async def start(self) -> None:
         """Start the program with the state it has, if any."""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from harness.artifacts import Item
 from harness.backends.machine import TAILSCALED_SOCKET, Machine
-from harness.clients.base import CliResult
+from harness.clients.base import Ability, CliResult
 from harness.clients.localapi import EVERY_CHANGE, LocalAPI
 from harness.clients.tunnel import Resolution, Tunnel
 from harness.errors import AgentFailed, HarnessError, NotAnswering
@@ -41,6 +41,8 @@ By = Literal["ipv4", "ipv6", "name"]
 
 class TailscaledClient:
     """See Client. Made by `start_client`."""
+
+    abilities = frozenset(Ability)
 
     def __init__(self, machine: Machine, release: Release, *, env: Mapping[str, str] | None = None) -> None:
         self.machine = machine
@@ -188,7 +190,8 @@ class TailscaledClient:
         extra: Sequence[str] = (),
     ) -> CliResult:
         """`tailscale up`: returns when the client is Running or the server said no."""
-        args = ["up", f"--login-server={login_server}", f"--hostname={hostname or self.name}"]
+        # --reset: for a moment after a logout the command finds settings that it wants mentioned (seen with 1.80.3).
+        args = ["up", "--reset", f"--login-server={login_server}", f"--hostname={hostname or self.name}"]
         if auth_key is not None:
             args.append(f"--auth-key={auth_key}")
         result = await self.cli(*args, *extra, budget=Budget.JOIN)

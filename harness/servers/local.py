@@ -39,9 +39,9 @@ def local_settings(host: str, *, ephemeral_timeout: timedelta) -> LocalSettings:
     """Free ports on this address, and a new data directory whose path is short enough for a socket."""
     return LocalSettings(
         host=host,
-        port=_free_port(host, socket.SOCK_STREAM),
-        relay_port=_free_port(host, socket.SOCK_STREAM),
-        stun_port=_free_port(host, socket.SOCK_DGRAM),
+        port=free_port(host),
+        relay_port=free_port(host),
+        stun_port=free_port(host, udp=True),
         data=Path(tempfile.mkdtemp(prefix="hs-server-")),
         ephemeral_timeout=ephemeral_timeout,
     )
@@ -52,7 +52,8 @@ def remove_data(settings: LocalSettings) -> None:
     shutil.rmtree(settings.data, ignore_errors=True)
 
 
-def _free_port(host: str, kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
+def free_port(host: str, *, udp: bool = False) -> int:
+    """A port on this IPv4 address that was free a moment ago."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
