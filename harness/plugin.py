@@ -147,7 +147,7 @@ async def make_tailnet(
     from harness.history import History
     from harness.tailnet import open_tailnet
 
-    _check_needs(request.node, backend)
+    check_needs(request.node, backend)
     opened: list[Tailnet] = []
     async with AsyncExitStack() as stack:
 
@@ -172,7 +172,7 @@ async def tailnet(make_tailnet: MakeTailnet) -> "Tailnet":
     return await make_tailnet()
 
 
-def _check_needs(node: pytest.Item, backend: "Backend") -> None:
+def check_needs(node: pytest.Item, backend: "Backend") -> None:
     lacking = [
         str(marker.args[0])
         for marker in node.iter_markers("needs")

@@ -89,7 +89,7 @@ async def test_a_no_may_take_time_to_come_but_must_then_last() -> None:
     a, c = Scripted("a", lambda n: YES if n == 1 else NO), Scripted("c", always(YES))
     await assert_reach({(a, TARGET): False, (c, TARGET): True})
     leaky = Scripted("a", lambda n: NO if n == 1 else YES)
-    with pytest.raises(Unreached, match="expected no, was answered in 2 ms with source 100.64.0.1"):
+    with pytest.raises(Unreached, match=r"expected no, was answered in 2 ms with source 100.64.0.1"):
         await assert_reach({(leaky, TARGET): False, (c, TARGET): True})
 
 

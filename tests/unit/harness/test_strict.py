@@ -22,5 +22,5 @@ def test_it_skips_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_under_strict_it_fails_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     """CI sees a failure, not a skip."""
     monkeypatch.setenv("HARNESS_STRICT", "1")
-    with pytest.raises(pytest.fail.Exception, match="HARNESS_STRICT is set.*no engine"):
+    with pytest.raises(pytest.fail.Exception, match=r"HARNESS_STRICT is set.*no engine"):
         unavailable("no engine")
