@@ -126,7 +126,8 @@ async def backend(
     if chosen.name == "process" and asked is None and strict():
         unavailable(f"no containers: {chosen.why}")
     try:
-        await chosen.prepare(releases)
+        with _uncaptured(request.config):  # builds take minutes: their progress is to be seen
+            await chosen.prepare(releases)
     except Missing as problem:
         await chosen.close()
         unavailable(str(problem))
@@ -235,9 +236,17 @@ def _rerun(request: pytest.FixtureRequest) -> str:
 
 async def _wait_for_people(request: pytest.FixtureRequest, tailnet: "Tailnet") -> None:
     """With --keep: say where everything is, and go on at Enter."""
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+    with _uncaptured(request.config):
         print(f"\nkept: server {tailnet.server.url}")  # noqa: T201
         for client in tailnet.clients:
             print(f"kept: {client.name} in {client.machine.data}")  # noqa: T201
         await asyncio.to_thread(input, "Enter to clean up: ")
+
+
+def _uncaptured(config: pytest.Config) -> contextlib.AbstractContextManager[None]:
+    """What is printed inside is seen at once."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    shown: contextlib.AbstractContextManager[None] = (
+        capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
+    )
+    return shown

@@ -93,9 +93,8 @@ async def running(
         if config.derp is not None:
             derp = _start_relay(stack, config.derp, clock, public)
             await _listen_stun(stack, config.derp.stun_listen)
-            if relay_certificate is None:
-                routes += derp.routes()
-            else:
+            routes += derp.routes()  # for a proxy that ends TLS, for probes, and for ours when it has a certificate
+            if relay_certificate is not None:
                 context = _context(_relay_files(config.derp))
                 await _listen(stack, _web_app(derp.routes()), config.derp.tls_listen, context)
         await _listen(stack, _web_app(routes), config.listen, certificate)
@@ -113,7 +112,10 @@ async def running(
 
 
 async def _open_database(stack: AsyncExitStack, config: Config) -> Database:
-    config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as problem:
+        raise Unavailable(f"data_dir: cannot make {config.data_dir}: {problem.strerror}") from problem
     database = await open_sqlite(config.sqlite_path)
     stack.push_async_callback(database.close)
     return database

@@ -107,20 +107,27 @@ def _from_yaml(path: Path, text: str, complaints: list[Complaint]) -> dict[str, 
             complaints.append(Complaint(where, f"{name} is gone: use {REMOVED[name]}"))
         elif name in KEYS:
             given[name] = _Given(where, value)
+        elif _is_section(name):
+            complaints.append(Complaint(where, f"{name}: expected keys under it, got {value!r}"))
         else:
             complaints.append(Complaint(where, _unknown(name)))
     return given
+
+
+def _is_section(name: str) -> bool:
+    return any(known.startswith(f"{name}.") for known in (*KEYS, *REMOVED))
 
 
 def _walk(mapping: CommentedMap, prefix: str) -> Iterator[tuple[str, int, Any]]:
     """Each key with its line; inside a section its keys, inside a value nothing."""
     for key, value in mapping.items():
         name = f"{prefix}{key}"
-        is_section = any(known.startswith(f"{name}.") for known in (*KEYS, *REMOVED))
+        is_section = _is_section(name)
         if is_section and isinstance(value, CommentedMap):
             yield from _walk(value, f"{name}.")
         elif not (is_section and value is None):
-            yield name, mapping.lc.data[key][0] + 1, value
+            # What came in with a merge key (<<) has no line of its own.
+            yield name, mapping.lc.data.get(key, (mapping.lc.line,))[0] + 1, value
 
 
 def _from_environment(environment: Mapping[str, str], complaints: list[Complaint]) -> dict[str, _Given]:
@@ -227,7 +234,7 @@ def _derp(values: _Values, data_dir: Path, listen: Listen) -> EmbeddedDERP | Non
         if not path.is_file():
             values.complain("derp.paths", f"there is no file {path}")
     if not enabled or not values.get("derp.server.automatically_add_embedded_derp_region", True):
-        if not values.has("derp.paths"):
+        if not values.get("derp.paths", ()):
             values.complain(
                 "derp.server.enabled",
                 "clients cannot work without a relay: turn this one on, or name others in derp.paths"

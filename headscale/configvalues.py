@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from ruamel.yaml.scalarint import ScalarInt
+from ruamel.yaml.scalarint import OctalInt
 
 from headscale.config import Listen
 from headscale.configkeys import Key, Kind
@@ -70,10 +70,10 @@ def parse_long_duration(text: str) -> timedelta:
 
 def parse_listen(text: str) -> Listen:
     """`host:port`; `:port` and `0.0.0.0:port` listen everywhere, IPv6 stands in brackets."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or not 0 < int(port) <= PORT_MAX or (":" in host and host[0] != "["):
+    found = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^\[\]:]*)):([0-9]{1,5})", text)
+    if found is None or not 0 < int(found[3]) <= PORT_MAX:
         raise Malformed(f"{text!r} is not host:port, for example 0.0.0.0:8080 or [::]:8080")
-    return Listen(host=host.removeprefix("[").removesuffix("]"), port=int(port))
+    return Listen(host=found[1] or found[2], port=int(found[3]))
 
 
 def _text(value: object) -> str:
@@ -141,9 +141,7 @@ def _address(value: object) -> Any:
 
 def _mode(value: object) -> int:
     """Octal, however it is written: "0770", 0o770, and the unquoted 0770 that YAML 1.2 reads as decimal."""
-    if isinstance(value, ScalarInt):
-        return int(value)
-    digits = _text(value).lower().removeprefix("0o")
+    digits = f"{value:o}" if isinstance(value, OctalInt) else _text(value).lower().removeprefix("0o")
     if not re.fullmatch(r"0?[0-7]{3}", digits):
         raise Malformed(f'{value!r} is not a file mode: expected octal digits like "0770"')
     return int(digits, 8)

@@ -39,7 +39,7 @@ class ProcessServer(RestAdmin):
                 "serve",
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **self._variables()},
+                env={**os.environ, **self.variables},
             )
         await self._answers(self._process)
 
@@ -52,6 +52,11 @@ class ProcessServer(RestAdmin):
     async def close(self) -> None:
         await self.stop()
         await asyncio.to_thread(remove_data, self.settings)
+
+    @property
+    def output(self) -> str:
+        """All that it printed, log included."""
+        return self._log.read_text(errors="replace")
 
     async def evidence(self) -> AsyncIterator[tuple[str, bytes | Path]]:
         yield "server.log", self._log
@@ -76,10 +81,11 @@ class ProcessServer(RestAdmin):
                             if answer.status == 200 and self.settings.socket.exists():
                                 return
                     await asyncio.sleep(RECHECK_SECONDS / 5)
-        tail = self._log.read_text(errors="replace")[-2000:]
-        raise HarnessError(f"headscale serve ended with {process.returncode}:\n{tail}")
+        raise HarnessError(f"headscale serve ended with {process.returncode}:\n{self.output[-2000:]}")
 
-    def _variables(self) -> dict[str, str]:
+    @property
+    def variables(self) -> dict[str, str]:
+        """What its commands need in their environment to find it."""
         settings = self.settings
         return {
             "HEADSCALE_DATA_DIR": str(settings.data),

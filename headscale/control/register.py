@@ -5,12 +5,13 @@ shows to its user as it stands.
 """
 
 import logging
+from datetime import UTC, datetime
 
 import msgspec
 
 from headscale.control.exchange import Exchange
-from headscale.errors import HeadscaleError
-from headscale.keys import NodeKey
+from headscale.errors import HeadscaleError, Malformed
+from headscale.keys import NodeKey, is_zero
 from headscale.mapper.render import owner_id, plain, profile_of
 from headscale.records import Node
 from headscale.state.register import Expired, LoginNeeded, Outcome, Registered, Request, register
@@ -56,12 +57,13 @@ class RegisterHandler:
         asked = decode_request(exchange.body, RegisterRequest)
         if (complaint := too_old(asked.version)) is not None:
             return _refused(complaint)
-        zero = asked.expiry is not None and asked.expiry.year <= ZERO_TIME_YEAR
+        if is_zero(asked.node_key):
+            raise Malformed("the zero node key stands for no key: expected one of the client's own")
         request = Request(
             machine_key=exchange.machine_key,
             node_key=NodeKey(asked.node_key.lower()),
             auth_key=asked.auth.auth_key if asked.auth else "",
-            expiry=None if zero else asked.expiry,
+            expiry=_wished_expiry(asked.expiry),
             ephemeral=asked.ephemeral,
             hostinfo=asked.hostinfo or Hostinfo(),
             version=asked.version,
@@ -82,6 +84,16 @@ class RegisterHandler:
                     "this server takes no interactive logins yet: get a pre-auth key from its administrator and "
                     "run `tailscale up --auth-key=...` with it"
                 )
+
+
+def _wished_expiry(asked: datetime | None) -> datetime | None:
+    """In UTC, as everything that we keep; None when the client has no wish."""
+    if asked is None or asked.year <= ZERO_TIME_YEAR:
+        return None
+    try:
+        return asked.astimezone(UTC)
+    except OverflowError:
+        raise Malformed(f"the expiry {asked.isoformat()} lies beyond the last year that there is") from None
 
 
 def _registered(snapshot: Snapshot, node: Node) -> RegisterResponse:

@@ -16,7 +16,9 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
+from alembic.util import CommandError
 from sqlalchemy import URL, Connection, bindparam, delete, event, insert, select, text, update
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
@@ -87,11 +89,15 @@ class Database:
 async def open_sqlite(path: Path) -> Database:
     """The SQLite database in this file, created and migrated as needed.
 
-    Raises Unavailable when another process has it. The file is readable by its owner only.
+    Raises Unavailable when another process has it, or when it is no database that this version can use. The
+    file is readable by its owner only.
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = _take_lock(path)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = _take_lock(path)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as problem:
+        raise Unavailable(f"the database {path} cannot be opened: {problem.strerror}") from problem
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(path)),
         poolclass=StaticPool,  # one writer, one connection
@@ -102,9 +108,15 @@ async def open_sqlite(path: Path) -> Database:
     try:
         async with engine.begin() as connection:
             await connection.run_sync(_migrate)
-    except BaseException:
+    except BaseException as problem:
         await engine.dispose()
         os.close(lock)
+        if isinstance(problem, DatabaseError):
+            raise Unavailable(f"the database {path} cannot be used: {problem.orig}") from problem
+        if isinstance(problem, CommandError):
+            raise Unavailable(
+                f"the database {path} is from another version of headscale: {problem}"
+            ) from problem
         raise
     return Database(engine, lock)
 

@@ -147,10 +147,12 @@ def for_client(derp_map: DERPMap, capver: int) -> DERPMap:
     A client before PINS_SINCE takes a pin for a host name that no certificate has, so it could not connect at
     all: it is told to skip verification instead. What it relays stays sealed by WireGuard; docs/derp.md.
     It also knows only `Avoid` for a region that it should not make its home.
+
+    Later clients get both: in Go's the pin decides, whatever else is said; tailscale-rs 0.6.1, which announces
+    130, has no pins, and takes such a relay only if built with `insecure-derp` and told to skip verification.
     """
-    if capver >= PINS_SINCE:
-        return derp_map
-    return replace(derp_map, regions={key: _for_old(region) for key, region in derp_map.regions.items()})
+    change = _for_old if capver < PINS_SINCE else _for_new
+    return replace(derp_map, regions={key: change(region) for key, region in derp_map.regions.items()})
 
 
 def _for_old(region: DERPRegion) -> DERPRegion:
@@ -161,6 +163,14 @@ def _for_old(region: DERPRegion) -> DERPRegion:
         for node in region.nodes
     )
     return replace(region, nodes=nodes, avoid=region.avoid or region.no_measure_no_home)
+
+
+def _for_new(region: DERPRegion) -> DERPRegion:
+    nodes = tuple(
+        replace(node, insecure_for_tests=True) if node.cert_name.startswith(PIN_PREFIX) else node
+        for node in region.nodes
+    )
+    return replace(region, nodes=nodes)
 
 
 def _regions(document: object) -> Regions:

@@ -4,6 +4,8 @@ What changed for everybody is computed once (`compare`) and shared; only a viewe
 message of its own (`message_for`). The rules that clients impose (docs/protocol.md, "Deltas"):
 
 - a patch can set but not clear, so a peer that lost its relay region is sent whole;
+- a client turns a whole peer that differs in nothing but what a patch can say into such a patch, and loses what
+  appeared or went in it (`LastSeen`); so a patch says it beside the whole;
 - `Online` and `Endpoints` are always explicit;
 - a new disco key travels with the peer's online state and a newer time.
 """
@@ -14,11 +16,12 @@ from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
+from msgspec import structs
 
 from headscale.derp.regions import for_client
 from headscale.mapper.build import profiles
-from headscale.mapper.render import PeerBytes, self_node, shared_hostinfo
-from headscale.records import Node
+from headscale.mapper.render import PeerBytes, peer_node, self_node
+from headscale.records import Node, User
 from headscale.state.snapshot import Snapshot
 from headscale.tailcfg.maps import MapResponse
 from headscale.tailcfg.node import PeerChange, UserProfile
@@ -35,6 +38,7 @@ class Comparison:
     changed: dict[int, msgspec.Raw]
     patches: dict[int, PeerChange]
     profiles: tuple[UserProfile, ...]
+    owners_changed: bool
     derp_changed: bool
 
 
@@ -43,20 +47,29 @@ def compare(old: Snapshot, new: Snapshot, touched: Set[int], *, peer_bytes: Peer
     removed: set[int] = set()
     changed: dict[int, msgspec.Raw] = {}
     patches: dict[int, PeerChange] = {}
+    reowned: list[Node] = []
     for node_id in sorted(touched):
         before, after = old.nodes.get(node_id), new.nodes.get(node_id)
         if after is None:
             peer_bytes.forget(node_id)
             removed.update({node_id} if before else ())
-        elif before is None or not _is_patchable(before, after, old, new):
+            continue
+        if before is None:
             changed[node_id] = peer_bytes.of(after)
-        elif (patch := _patch(before, after)) is not None:
+            continue
+        if _owner(old, before) != _owner(new, after):
+            reowned.append(after)
+        says_all = _is_patchable(before, after, old, new)
+        if not says_all or _needs_whole(before, after):
+            changed[node_id] = peer_bytes.of(after)
+        if says_all and (patch := _patch(before, after)) is not None:
             patches[node_id] = patch
     return Comparison(
         removed=frozenset(removed),
         changed=changed,
         patches=patches,
-        profiles=profiles(new, [new.nodes[i] for i in changed]),
+        profiles=profiles(new, [*(new.nodes[i] for i in changed), *reowned]),
+        owners_changed=bool(reowned),
         derp_changed=old.derp_map is not new.derp_map,
     )
 
@@ -75,7 +88,8 @@ def message_for(
     removed = tuple(sorted(comparison.removed - {viewer_id}))
     changed = tuple(raw for i, raw in comparison.changed.items() if i != viewer_id)
     patches = tuple(patch for i, patch in comparison.patches.items() if i != viewer_id)
-    if not (itself or removed or changed or patches or comparison.derp_changed):
+    new_owners = bool(changed) or comparison.owners_changed
+    if not (itself or removed or changed or patches or new_owners or comparison.derp_changed):
         return None
     return MapResponse(
         control_time=now,
@@ -84,7 +98,7 @@ def message_for(
         peers_removed=removed,
         peers_changed=changed,
         peers_changed_patch=patches,
-        user_profiles=comparison.profiles if changed or itself else (),
+        user_profiles=comparison.profiles if new_owners else (),
     )
 
 
@@ -101,32 +115,33 @@ def _own_change(old: Snapshot, new: Snapshot, viewer_id: int) -> Node | None:
         last_seen=before.last_seen,
         cap_version=before.cap_version,
     )
-    same = self_node(new.settings, told) == self_node(old.settings, before)
-    renamed = old.users.get(before.user_id or 0) != new.users.get(after.user_id or 0)
-    return after if not same or renamed else None
+    return after if self_node(new.settings, told) != self_node(old.settings, before) else None
+
+
+def _owner(snapshot: Snapshot, node: Node) -> User | None:
+    return snapshot.users.get(node.user_id or 0)
 
 
 def _is_patchable(before: Node, after: Node, old: Snapshot, new: Snapshot) -> bool:
-    if before.expired and not after.expired:
-        return False  # a client keeps what it marked as expired until it gets the peer anew
-    if before.home_derp and not after.home_derp:
-        return False
-    if old.users.get(before.user_id or 0) != new.users.get(after.user_id or 0):
-        return False
-    # All that a PeerChange can carry; a node that differs in anything else is sent whole.
+    """Whether a peer differs in nothing but what a PeerChange can carry, as peers see it."""
     rest = replace(
         after,
         node_key=before.node_key,
         disco_key=before.disco_key,
         endpoints=before.endpoints,
+        hostinfo=structs.replace(after.hostinfo, net_info=before.hostinfo.net_info),
         expiry=before.expiry,
         expired=before.expired,
         online=before.online,
         last_seen=before.last_seen,
         cap_version=before.cap_version,
     )
-    same_elsewhere = rest == replace(before, hostinfo=rest.hostinfo)
-    return same_elsewhere and shared_hostinfo(before.hostinfo) == shared_hostinfo(after.hostinfo)
+    return peer_node(new.settings, rest) == peer_node(old.settings, before)
+
+
+def _needs_whole(before: Node, after: Node) -> bool:
+    """What a patch cannot take back: an end that the client was told of, and a relay region."""
+    return (before.expired and not after.expired) or (before.home_derp != 0 and not after.home_derp)
 
 
 def _patch(before: Node, after: Node) -> PeerChange | None:

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 import msgspec
+from msgspec import structs
 
 from headscale.clock import Clock
 from headscale.mapper.build import build_map
@@ -160,11 +161,20 @@ class Fanout:
             await asyncio.sleep(KEEP_ALIVE_CHECK_S)
             now = self._clock.monotonic()
             for stream in list(self._streams.values()):
-                if stream.stuck_since is not None and now - stream.stuck_since > STUCK_S:
-                    self.close(stream)
-                    self._end(stream)
-                elif stream.sent is not None and now >= stream.keep_alive_at and stream.sink.writable:
+                due = stream.sent is not None and now >= stream.keep_alive_at
+                if not stream.sink.writable and (due or stream.stuck_since is not None):
+                    self._note_stuck(stream, now)
+                elif due:
+                    stream.stuck_since = None
                     self._send(stream, self._keep_alive_frame(stream))
+
+    def _note_stuck(self, stream: Stream, now: float) -> None:
+        """A stream that has had something to hear, a keep-alive too, and could not be written for long is cut."""
+        if stream.stuck_since is None:
+            stream.stuck_since = now
+        elif now - stream.stuck_since > STUCK_S:
+            self.close(stream)
+            self._end(stream)
 
     def _keep_alive_frame(self, stream: Stream) -> bytes:
         return self._framed(
@@ -192,8 +202,7 @@ class _Shared:
         """The stream's next frame; None when it has nothing to hear."""
         comparison = self._comparison(stream.sent) if stream.sent is not None else None
         if stream.sent is None or comparison is None:
-            full = self._fanout._full_map(self._new, node, stream.version)
-            return self._fanout._framed(full, compress=stream.compress)
+            return self._fanout._framed(self._start_over(stream, node), compress=stream.compress)
         own = stream.sent.nodes.get(node.id) is not node
         key = (stream.sent.epoch, stream.version if comparison.derp_changed else 0, stream.compress)
         if not own and key in self._frames:
@@ -210,6 +219,13 @@ class _Shared:
         if not own:
             self._frames[key] = data
         return data
+
+    def _start_over(self, stream: Stream, node: Node) -> MapResponse:
+        """A full map. A client ignores an empty list of peers, so those that it knows from before are named."""
+        full = self._fanout._full_map(self._new, node, stream.version)
+        if stream.sent is None or full.peers:
+            return full
+        return structs.replace(full, peers_removed=tuple(sorted({*stream.sent.nodes} - {node.id})))
 
     def _comparison(self, old: Snapshot) -> Comparison | None:
         """None when the old snapshot is too old to compare with: then a full map is due."""

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from headscale.tailcfg.limits import Port, RegionId
 from headscale.tailcfg.names import wire_names
 
 
@@ -20,7 +21,7 @@ class NetInfo(msgspec.Struct, frozen=True, omit_defaults=True, rename=wire_names
     upnp: bool | None = msgspec.field(default=None, name="UPnP")
     pmp: bool | None = msgspec.field(default=None, name="PMP")
     pcp: bool | None = msgspec.field(default=None, name="PCP")
-    preferred_derp: int = msgspec.field(default=0, name="PreferredDERP")
+    preferred_derp: RegionId = msgspec.field(default=0, name="PreferredDERP")
     link_type: str = ""
     derp_latency: dict[str, float] = msgspec.field(default_factory=dict, name="DERPLatency")
     firewall_mode: str = ""
@@ -30,7 +31,7 @@ class Service(msgspec.Struct, frozen=True, omit_defaults=True, rename=wire_names
     """A listening service; `proto` is tcp, udp, peerapi4, peerapi6 or peerapi-dns-proxy."""
 
     proto: str = ""
-    port: int = 0
+    port: Port = 0
     description: str = ""
 
 

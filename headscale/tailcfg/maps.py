@@ -5,11 +5,12 @@ from datetime import datetime
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from headscale.keys import ZERO_DISCO_KEY, WireDiscoKey, WireNodeKey
+from headscale.keys import ZERO_DISCO_KEY
 from headscale.tailcfg.derpmap import DERPMap
 from headscale.tailcfg.dns import DNSConfig
 from headscale.tailcfg.filters import FilterRule
 from headscale.tailcfg.hostinfo import Hostinfo
+from headscale.tailcfg.limits import DiscoKeyText, Endpoint, NodeKeyText, Version
 from headscale.tailcfg.names import wire_names
 from headscale.tailcfg.node import Node, PeerChange, UserProfile
 
@@ -19,14 +20,14 @@ COMPRESS_ZSTD = "zstd"
 class MapRequest(msgspec.Struct, frozen=True, omit_defaults=True, rename=wire_names({})):
     """Stream: the long poll. Not stream, omit peers: a lite update. Neither: a one-shot map."""
 
-    node_key: WireNodeKey
-    version: int = 0
+    node_key: NodeKeyText
+    version: Version = 0
     compress: str = ""
     keep_alive: bool = False
-    disco_key: WireDiscoKey = ZERO_DISCO_KEY
+    disco_key: DiscoKeyText = ZERO_DISCO_KEY
     stream: bool = False
     hostinfo: Hostinfo | None = None
-    endpoints: tuple[str, ...] | None = None
+    endpoints: tuple[Endpoint, ...] | None = None
     endpoint_types: tuple[int, ...] = ()
     read_only: bool = False
     omit_peers: bool = False

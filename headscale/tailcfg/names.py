@@ -4,7 +4,7 @@ Go reads keys in any case and tailscale-rs writes some of its own (`HostInfo`, `
 in is matched case-insensitively; what goes out has exactly Go's spelling, because tailscale-rs is exact.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, TypeVar
 
@@ -42,8 +42,9 @@ def decode_request(body: bytes, wanted: type[T]) -> T:
 
 def convert_request(document: object, wanted: type[T]) -> T:
     """As `decode_request`, for a document that is decoded already."""
+    _check_depth(document)
     try:
-        return msgspec.convert(_respell(document, _spelling(wanted), 0), wanted)
+        return msgspec.convert(_respell(document, _spelling(wanted)), wanted)
     except msgspec.ValidationError as problem:
         raise Malformed(f"{wanted.__name__}: {problem}") from None
 
@@ -75,16 +76,31 @@ def _nested(described: inspect.Type) -> _Spelling | None:
     return None
 
 
-def _respell(value: object, spelling: _Spelling | None, depth: int) -> Any:
-    if depth > MAX_DEPTH:
-        raise Malformed(f"the document is nested deeper than {MAX_DEPTH} levels")
+def _check_depth(document: object) -> None:
+    """Of all of it: what is kept as plain JSON is encoded again, and deeper in our own stack than here."""
+    level = [document]
+    for _ in range(MAX_DEPTH):
+        level = [inner for value in level for inner in _inside(value) if isinstance(inner, dict | list)]
+        if not level:
+            return
+    raise Malformed(f"the document is nested deeper than {MAX_DEPTH} levels")
+
+
+def _inside(value: object) -> Iterable[object]:
+    """The values directly under an array or object."""
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _respell(value: object, spelling: _Spelling | None) -> Any:
     if isinstance(value, list):
-        return [_respell(item, spelling, depth + 1) for item in value]
+        return [_respell(item, spelling) for item in value]
     if not isinstance(value, dict) or spelling is None:
         return value
     out: dict[str, Any] = {}
     for key, inner in value.items():
         found = spelling.keys.get(key.lower())
         if found is not None and inner is not None:
-            out[found[0]] = _respell(inner, found[1], depth + 1)
+            out[found[0]] = _respell(inner, found[1])
     return out

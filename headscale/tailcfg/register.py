@@ -1,11 +1,10 @@
 """POST /machine/register: what a client asks and how it is answered."""
 
-from datetime import datetime
-
 import msgspec
 
-from headscale.keys import ZERO_NODE_KEY, WireNodeKey
+from headscale.keys import ZERO_NODE_KEY
 from headscale.tailcfg.hostinfo import Hostinfo
+from headscale.tailcfg.limits import Moment, NodeKeyText, Version
 from headscale.tailcfg.names import wire_names
 
 
@@ -18,11 +17,11 @@ class RegisterAuth(msgspec.Struct, frozen=True, omit_defaults=True, rename=wire_
 class RegisterRequest(msgspec.Struct, frozen=True, omit_defaults=True, rename=wire_names({})):
     """A client's wish to be a node. `expiry` in the past means logout (Go sends Unix second 123)."""
 
-    node_key: WireNodeKey
-    version: int = 0
-    old_node_key: WireNodeKey = ZERO_NODE_KEY
+    node_key: NodeKeyText
+    version: Version = 0
+    old_node_key: NodeKeyText = ZERO_NODE_KEY
     auth: RegisterAuth | None = None
-    expiry: datetime | None = None
+    expiry: Moment | None = None
     followup: str = ""
     hostinfo: Hostinfo | None = None
     ephemeral: bool = False

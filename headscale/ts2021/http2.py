@@ -1,4 +1,4 @@
-"""HTTP/2 for both ends of ts2021, as bytes and events: the only module that knows the h2 library.
+"""HTTP/2 for both ends of ts2021, as bytes and events: the only module that knows the h2 and hpack libraries.
 
 Received data is acknowledged at once, so the peer's windows never close on us; bodies are bounded by whoever
 collects them. Data to send waits in a queue a stream until both windows and the caller's budget let it go, in turns.
@@ -17,6 +17,7 @@ from h2.errors import ErrorCodes
 from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
 from h2.stream import H2Stream
+from hpack import Decoder, HeaderTuple
 
 from headscale.errors import Malformed
 from headscale.ts2021.queue import SendQueue
@@ -102,6 +103,20 @@ Event = HeadersReceived | DataReceived | StreamEnded | StreamReset | WentAway
 
 class _BoundedConnection(H2Connection):  # a subclass because h2 takes this limit from its class only
     MAX_CLOSED_STREAMS = MAX_REMEMBERED_STREAMS
+
+
+class _Decoder(Decoder):
+    """Drops a `host` beside an `:authority`, which is what counts (RFC 9113, 8.3.1).
+
+    h2 ends the connection when they differ, and tailscale-rs 0.6.1 leaves the port out of its `host`
+    (ts_http_util, host_header).
+    """
+
+    def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:
+        headers = list(super().decode(data, raw))
+        if any(header[0] == b":authority" for header in headers):
+            return [header for header in headers if header[0] != b"host"]
+        return headers
 
 
 class _Outgoing:
@@ -339,6 +354,7 @@ def _h2_connection(role: Role, stream_window_bytes: int) -> H2Connection:
             SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_LIST_BYTES,
         },
     )
+    connection.decoder = _Decoder()
     connection.decoder.max_header_list_size = MAX_HEADER_LIST_BYTES
     return connection
 

@@ -4,6 +4,7 @@ Input is lenient as in headscale up to 0.29: any content type, unknown fields ig
 string, because JavaScript cannot hold it as a number.
 """
 
+from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 import msgspec
@@ -28,6 +29,14 @@ def parse_id(text: str, what: str) -> int:
     if not (text.isascii() and text.isdecimal()) or len(text) > 19 or not 0 < int(text) <= ID_MAX:
         raise Malformed(f"{text[:40]!r} is not a {what} id: expected a number of 1 or more")
     return int(text)
+
+
+def in_utc(moment: datetime) -> datetime:
+    """The moment as we keep and show all of them; one without a zone is UTC. Raises Malformed."""
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise Malformed(f"{moment.isoformat()} lies outside the years that there are") from None
 
 
 def answer(document: object) -> web.Response:

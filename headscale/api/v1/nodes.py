@@ -1,12 +1,12 @@
 """/api/v1/node"""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 
 import msgspec
 from aiohttp import web
 
-from headscale.api.v1.body import answer, parse_id, read_body
+from headscale.api.v1.body import answer, in_utc, parse_id, read_body
 from headscale.api.v1.objects import node_object
 from headscale.clock import Clock
 from headscale.errors import Malformed, NotFound
@@ -67,9 +67,9 @@ class Nodes:
         if asked.expiry is not None and asked.disable_expiry:
             raise Malformed("give either an expiry or disableExpiry, not both")
         expiry = None if asked.disable_expiry else asked.expiry or self._clock.now()
-        if expiry is not None and expiry.tzinfo is None:
-            expiry = expiry.replace(tzinfo=UTC)
-        node = await self._writer.apply(partial(expire_node, node_id=_id(request), expiry=expiry))
+        node = await self._writer.apply(
+            partial(expire_node, node_id=_id(request), expiry=in_utc(expiry) if expiry else None)
+        )
         return self._one(node)
 
     async def rename(self, request: web.Request) -> web.Response:

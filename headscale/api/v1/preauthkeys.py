@@ -1,14 +1,14 @@
 """/api/v1/preauthkey"""
 
 import secrets
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
 import msgspec
 from aiohttp import web
 
-from headscale.api.v1.body import answer, parse_id, read_body
+from headscale.api.v1.body import answer, in_utc, parse_id, read_body
 from headscale.api.v1.objects import key_object
 from headscale.clock import Clock
 from headscale.state.credentials import (
@@ -71,7 +71,7 @@ class PreAuthKeys:
                 tags=asked.acl_tags,
                 reusable=asked.reusable,
                 ephemeral=asked.ephemeral,
-                expiration=expiration if expiration.tzinfo else expiration.replace(tzinfo=UTC),
+                expiration=in_utc(expiration),
             )
         )
         return answer({"preAuthKey": key_object(self._writer.snapshot, key, text=secret.reveal())})

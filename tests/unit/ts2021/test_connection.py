@@ -378,7 +378,7 @@ def test_what_is_not_http2_ends_the_session(fresh, data: bytes) -> None:
         [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "")],
         [*[(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/")], ("x", "a\r\nb")],
         [*[(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/")], ("x", "a\0b")],
-        [*[(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/")], ("host", "b")],
+        [*[(":method", "GET"), (":scheme", "https"), (":path", "/")], ("host", "a"), ("host", "b")],
         [*[(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/")], (":path", "/b")],
         [*[(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/")], ("X", "b")],
         [
@@ -396,6 +396,16 @@ def test_headers_that_break_the_rules_end_the_session(dialogue, headers: list[tu
     dialogue.frames(b"".join(frames))
     assert dialogue.requests() == []
     assert dialogue.closed() is not None
+
+
+def test_a_host_beside_the_authority_is_ignored(dialogue) -> None:
+    """tailscale-rs 0.6.1 sends one without the port; the authority is what counts (RFC 9113, 8.3.1)."""
+    headers = [(":method", "GET"), (":scheme", "http"), (":authority", "a:8080"), (":path", "/"), ("host", "a")]
+    block = header_block_bytes(headers)
+    dialogue.frames(HeadersFrame(1, block, flags=["END_HEADERS", "END_STREAM"]).serialize())
+    [request] = dialogue.requests()
+    assert "host" not in request.headers
+    assert dialogue.closed() is None
 
 
 def test_a_header_list_has_a_size(dialogue) -> None:

@@ -1,0 +1,264 @@
+"""What can happen to a tailnet, as data: a history of steps that refer to users, machines and nodes by number.
+
+A number that nobody has is taken modulo those that there are, so that most steps do something, and shrinking
+keeps a history meaningful.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from hypothesis import strategies as st
+
+from headscale.errors import HeadscaleError
+from headscale.keys import DiscoKey, MachineKey, NodeKey, disco_key, machine_key, node_key
+from headscale.records import Node
+from headscale.state.credentials import create_key, delete_key, draw_secret
+from headscale.state.effect import Effect, Moment, Step
+from headscale.state.nodes import delete_idle_ephemeral, delete_node, expire_due, expire_node, rename_node
+from headscale.state.presence import arrive, leave
+from headscale.state.register import Request, register
+from headscale.state.report import report
+from headscale.state.snapshot import Snapshot
+from headscale.state.users import create_user, delete_user, rename_user
+from headscale.tailcfg.hostinfo import Hostinfo, NetInfo
+from headscale.tailcfg.maps import MapRequest
+from tests.builders import NOW, tailnet
+
+USERS: Final = ("alice", "bob", "carol")
+MACHINES: Final = 3
+# Real steps are never so close that two share a time that clients compare.
+STEP: Final = timedelta(milliseconds=7)
+LOGOUT: Final = NOW - timedelta(days=20_000)
+
+
+@dataclass(frozen=True)
+class Act:
+    """One thing that happens. `who` picks a machine or node, `what` a variant."""
+
+    kind: str
+    who: int = 0
+    what: int = 0
+
+
+# What makes traps of deltas stands more than once.
+ACTS: Final = (
+    *("join", "join_tagged", "join_ephemeral", "rotate", "rotate", "logout", "refresh"),
+    *("arrive", "arrive", "leave", "leave", "endpoints", "disco", "disco", "derp", "hostinfo", "hostname"),
+    *("rename_node", "rename_user", "expire", "expire_later", "expire_later", "unexpire", "unexpire"),
+    *("version", "delete", "delete_key", "create_user", "delete_user", "time", "expire_due", "idle"),
+)
+
+
+def acts() -> st.SearchStrategy[Act]:
+    """Any single act."""
+    return st.builds(Act, st.sampled_from(ACTS), st.integers(0, 3), st.integers(0, 3))
+
+
+def histories(*, size: int = 40) -> st.SearchStrategy[list[Act]]:
+    """Anything that may happen, in any order; the first machines usually join."""
+    joins = st.lists(st.builds(Act, st.just("join"), st.integers(0, MACHINES - 1)), max_size=MACHINES)
+    return st.builds(lambda first, rest: first + rest, joins, st.lists(acts(), max_size=size))
+
+
+@dataclass
+class World:
+    """A tailnet that acts are played upon, step by step, with the clock going on."""
+
+    snapshot: Snapshot = field(default_factory=lambda: tailnet(*USERS))
+    now: datetime = NOW
+    serial: int = 0
+    keys: dict[tuple[int, int | None], NodeKey] = field(default_factory=dict)
+    refused: int = 0
+
+    def play(self, act: Act) -> Effect[Any] | None:
+        """What the act does, applied; None when it was refused or has nothing to act on."""
+        self.now += STEP
+        self.serial += 1
+        step = self._step(act)
+        if step is None:
+            return None
+        try:
+            effect = step(self.snapshot, Moment(self.now, lambda sides: self.serial % sides))
+        except HeadscaleError:
+            self.refused += 1
+            return None
+        self.snapshot = effect.snapshot
+        return effect
+
+    def _step(self, act: Act) -> Step[Any] | None:
+        method = getattr(self, f"_{act.kind}")
+        node = self._node(act.who)
+        step: Step[Any] | None = (
+            method(act) if act.kind in _NODELESS else (method(act, node) if node else None)
+        )
+        return step
+
+    def _node(self, who: int) -> Node | None:
+        ids = sorted(self.snapshot.nodes)
+        return self.snapshot.nodes[ids[who % len(ids)]] if ids else None
+
+    def _user(self, what: int) -> int | None:
+        ids = sorted(self.snapshot.users)
+        return ids[what % len(ids)] if ids else None
+
+    def _join(self, act: Act, *, rotate: bool = False, **kind: Any) -> Step[Any] | None:
+        machine = act.who % MACHINES
+        owner = self._user(act.what)
+        if owner is None and "tags" not in kind:
+            return None
+        drawn = draw_secret(self.serial.to_bytes(38, "little"))
+
+        def step(snapshot: Snapshot, moment: Moment) -> Effect[Any]:
+            made = create_key(snapshot, moment, secret=drawn, user_id=owner, **kind)
+            wanted = Request(
+                machine_key=_machine(machine),
+                node_key=self._node_key(machine, None if "tags" in kind else owner, fresh=rotate),
+                auth_key=drawn.reveal(),
+                hostinfo=Hostinfo(hostname=f"host{machine % 2}"),
+                version=142,
+            )
+            joined = register(made.snapshot, moment, request=wanted)
+            return Effect(
+                joined.snapshot, joined.result, (*made.writes, *joined.writes), made.touched | joined.touched
+            )
+
+        return step
+
+    def _node_key(self, machine: int, owner: int | None, *, fresh: bool) -> NodeKey:
+        """A client has a node key for each of its accounts, and keeps it when a node changes sides."""
+        nodes = self.snapshot.nodes_on(_machine(machine))
+        sides = [node for node in nodes if owner is None or node.tags or node.user_id == owner]
+        known = self.keys.get((machine, owner)) or (sides[0].node_key if sides else None)
+        holder = self.snapshot.node_by_key.get(known) if known else None
+        if fresh or known is None or (holder and self.snapshot.nodes[holder] not in sides):
+            known = node_key((machine * 1_000_000 + self.serial).to_bytes(32, "big"))
+        self.keys[machine, owner] = known
+        return known
+
+    def _join_tagged(self, act: Act) -> Step[Any] | None:
+        return self._join(act, rotate=act.what == 0, tags=("tag:web",))
+
+    def _join_ephemeral(self, act: Act) -> Step[Any] | None:
+        return self._join(act, ephemeral=True)
+
+    def _rotate(self, act: Act) -> Step[Any] | None:
+        return self._join(act, rotate=True)
+
+    def _logout(self, act: Act, node: Node) -> Step[Any]:
+        return _asks(node, expiry=LOGOUT)
+
+    def _refresh(self, act: Act, node: Node) -> Step[Any]:
+        return _asks(node, expiry=self.now + timedelta(hours=act.what) if act.what else None)
+
+    def _arrive(self, act: Act, node: Node) -> Step[Any]:
+        return lambda snapshot, moment: arrive(snapshot, moment, node_id=node.id)
+
+    def _leave(self, act: Act, node: Node) -> Step[Any]:
+        return lambda snapshot, moment: leave(snapshot, moment, node_id=node.id)
+
+    def _endpoints(self, act: Act, node: Node) -> Step[Any]:
+        return _tells(node, endpoints=tuple(f"192.0.2.{n}:41641" for n in range(act.what)))
+
+    def _disco(self, act: Act, node: Node) -> Step[Any]:
+        return _tells(node, disco_key=_disco(self.serial))
+
+    def _derp(self, act: Act, node: Node) -> Step[Any]:
+        net = NetInfo(preferred_derp=act.what)
+        return _tells(node, hostinfo=Hostinfo(hostname=node.hostname, net_info=net))
+
+    def _hostinfo(self, act: Act, node: Node) -> Step[Any]:
+        hostinfo = Hostinfo(hostname=node.hostname, os=("linux", "macOS")[act.what % 2], distro=str(act.what))
+        return _tells(node, hostinfo=hostinfo)
+
+    def _hostname(self, act: Act, node: Node) -> Step[Any]:
+        return _tells(node, hostinfo=Hostinfo(hostname=f"host{act.what}"))
+
+    def _version(self, act: Act, node: Node) -> Step[Any]:
+        return _tells(node, version=113 + act.what)
+
+    def _rename_node(self, act: Act, node: Node) -> Step[Any]:
+        return lambda snapshot, moment: rename_node(
+            snapshot, moment, node_id=node.id, name=f"chosen{act.what}"
+        )
+
+    def _rename_user(self, act: Act) -> Step[Any] | None:
+        user = self._user(act.who)
+        if user is None:
+            return None
+        return lambda snapshot, moment: rename_user(
+            snapshot, moment, user_id=user, name=f"renamed{self.serial}"
+        )
+
+    def _create_user(self, act: Act) -> Step[Any]:
+        return lambda snapshot, moment: create_user(snapshot, moment, name=f"user{act.what}")
+
+    def _delete_user(self, act: Act) -> Step[Any] | None:
+        user = self._user(act.who)
+        if user is None:
+            return None
+        return lambda snapshot, moment: delete_user(snapshot, moment, user_id=user)
+
+    def _expire(self, act: Act, node: Node) -> Step[Any]:
+        return _ends(node, self.now)
+
+    def _expire_later(self, act: Act, node: Node) -> Step[Any]:
+        return _ends(node, self.now + timedelta(minutes=act.what))
+
+    def _unexpire(self, act: Act, node: Node) -> Step[Any]:
+        return _ends(node, None)
+
+    def _delete(self, act: Act, node: Node) -> Step[Any]:
+        return lambda snapshot, moment: delete_node(snapshot, moment, node_id=node.id)
+
+    def _delete_key(self, act: Act) -> Step[Any] | None:
+        keys = sorted(self.snapshot.pre_auth_keys)
+        if not keys:
+            return None
+        chosen = keys[act.who % len(keys)]
+        return lambda snapshot, moment: delete_key(snapshot, moment, key_id=chosen)
+
+    def _time(self, act: Act) -> None:
+        self.now += timedelta(minutes=10 * act.what)
+
+    def _expire_due(self, act: Act) -> Step[Any]:
+        return expire_due
+
+    def _idle(self, act: Act) -> Step[Any]:
+        return delete_idle_ephemeral
+
+
+_NODELESS: Final = frozenset(
+    {
+        *("join", "join_tagged", "join_ephemeral", "rotate", "rename_user", "create_user", "delete_user"),
+        *("delete_key", "time", "expire_due", "idle"),
+    }
+)
+
+
+def _machine(number: int) -> MachineKey:
+    return machine_key((number + 1).to_bytes(32, "big"))
+
+
+def _disco(number: int) -> DiscoKey:
+    return disco_key((number + 9_000_000).to_bytes(32, "big"))
+
+
+def _asks(node: Node, *, expiry: datetime | None) -> Step[Any]:
+    wanted = Request(
+        machine_key=node.machine_key,
+        node_key=node.node_key,
+        expiry=expiry,
+        hostinfo=node.hostinfo,
+        version=142,
+    )
+    return lambda snapshot, moment: register(snapshot, moment, request=wanted)
+
+
+def _tells(node: Node, **fields: Any) -> Step[Any]:
+    told = MapRequest(**{"node_key": node.node_key, "version": node.cap_version, **fields})
+    return lambda snapshot, moment: report(snapshot, moment, node_id=node.id, request=told)
+
+
+def _ends(node: Node, expiry: datetime | None) -> Step[Any]:
+    return lambda snapshot, moment: expire_node(snapshot, moment, node_id=node.id, expiry=expiry)

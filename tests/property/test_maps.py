@@ -1,0 +1,137 @@
+"""The law of maps: whatever happens, and whichever moments a stream is slow to hear of, its client ends up knowing
+what a client that starts now is told."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.clients.netmap import Json, NetMap
+from headscale.mapper.build import build_map
+from headscale.mapper.diff import compare, message_for
+from headscale.mapper.render import PeerBytes
+from headscale.state.snapshot import Snapshot
+from headscale.tailcfg.maps import MapResponse
+from tests.builders import SETTINGS
+from tests.property.strategies import Act, World, acts, histories
+
+ENCODER = msgspec.json.Encoder()
+ZERO_TIME = "0001-01-01T00:00:00Z"
+# Of its own node a client knows these itself, and is not told of its own reports.
+OWN_REPORTS = ("Endpoints", "DiscoKey", "Online", "LastSeen", "Cap")
+
+
+@dataclass
+class Viewer:
+    """A client with an open stream: the snapshot that it was sent last, and what it makes of the messages."""
+
+    node_id: int
+    sent: Snapshot
+    netmap: NetMap
+    touched: set[int] = field(default_factory=set)
+
+
+def hear(netmap: NetMap, message: MapResponse | None, now: datetime) -> None:
+    """Apply a message as it arrives: through its JSON."""
+    if message is not None:
+        netmap.apply(msgspec.json.decode(ENCODER.encode(message)), now=now.isoformat())
+
+
+def fresh(world: World, node_id: int, *, version: int) -> NetMap:
+    """What a client that asks now is told."""
+    netmap = NetMap(version=version)
+    node = world.snapshot.nodes[node_id]
+    full = build_map(world.snapshot, node, peer_bytes=PeerBytes(SETTINGS), version=version, now=world.now)
+    hear(netmap, full, world.now)
+    return netmap
+
+
+def catch_up(world: World, viewer: Viewer, peer_bytes: PeerBytes) -> None:
+    """Send the one message that brings a stream to the present, however far behind it is."""
+    comparison = compare(viewer.sent, world.snapshot, viewer.touched, peer_bytes=peer_bytes)
+    message = message_for(
+        comparison,
+        viewer.sent,
+        world.snapshot,
+        viewer_id=viewer.node_id,
+        version=viewer.netmap.version,
+        now=world.now,
+    )
+    hear(viewer.netmap, message, world.now)
+    viewer.sent, viewer.touched = world.snapshot, set()
+
+
+def known(netmap: NetMap, now: datetime) -> dict[str, Any]:
+    """What matters of a netmap, in one form for what clients take as the same."""
+    assert netmap.node is not None
+    peers = {node_id: settled(peer, now) for node_id, peer in netmap.peers.items()}
+    owners = {node["User"] for node in (netmap.node, *netmap.peers.values())}
+    return {
+        "peers": peers,
+        "self": settled({k: v for k, v in netmap.node.items() if k not in OWN_REPORTS}, now),
+        "profiles": {owner: netmap.profiles.get(owner) for owner in owners},
+        "dns": netmap.dns,
+        "derp": netmap.derp_map,
+        "filter": netmap.packet_filter,
+        "domain": netmap.domain,
+    }
+
+
+def settled(node: Json, now: datetime) -> Json:
+    """A node as a Go client acts upon it.
+
+    The zero time is no expiry; a client marks a peer whose expiry is past as expired by itself
+    (ipn/ipnlocal/expiry.go); when a node was last seen does not matter while it is online.
+    """
+    out = {name: value for name, value in node.items() if value not in (None, "", [], 0)}
+    if out.get("KeyExpiry") == ZERO_TIME:
+        del out["KeyExpiry"]
+    ended = "KeyExpiry" in out and datetime.fromisoformat(out["KeyExpiry"]) <= now
+    out["Expired"] = bool(node.get("Expired")) or ended
+    if node.get("Online"):
+        out.pop("LastSeen", None)
+    return out
+
+
+def steps() -> st.SearchStrategy[list[tuple[Act, list[int]]]]:
+    """A history, and after each act the viewers that hear of it at once; the others hear later."""
+    some = st.sampled_from([[], [], [0, 1, 2, 3, 4], [1], [2, 3], [0, 4]])
+    return st.tuples(histories(size=5), st.lists(st.tuples(acts(), some), max_size=35)).map(
+        lambda parts: [(act, []) for act in parts[0]] + parts[1]
+    )
+
+
+@given(history=steps(), version=st.sampled_from([113, 142]))
+def test_deltas_add_up_to_the_full_map(history: list[tuple[Act, list[int]]], version: int) -> None:
+    """For every viewer: the full map and the deltas after it are a full map of now."""
+    world, viewers, peer_bytes = World(), dict[int, Viewer](), PeerBytes(SETTINGS)
+    for act, listeners in history:
+        effect = world.play(act)
+        for viewer in viewers.values():
+            viewer.touched |= effect.touched if effect else frozenset()
+        for node_id in [gone for gone in viewers if gone not in world.snapshot.nodes]:
+            del viewers[node_id]
+        for node_id in world.snapshot.nodes:
+            if node_id not in viewers:
+                viewers[node_id] = Viewer(node_id, world.snapshot, fresh(world, node_id, version=version))
+        for viewer in [v for v in viewers.values() if v.node_id % 5 in listeners]:
+            catch_up(world, viewer, peer_bytes)
+    for viewer in viewers.values():
+        catch_up(world, viewer, peer_bytes)
+        now = known(fresh(world, viewer.node_id, version=version), world.now)
+        assert known(viewer.netmap, world.now) == now
+
+
+@given(history=histories(size=20))
+def test_nobody_hears_what_changed_nothing(history: list[Act]) -> None:
+    """Comparing a snapshot with itself says nothing to anyone, whoever is said to be touched."""
+    world = World()
+    for act in history:
+        world.play(act)
+    same = world.snapshot
+    comparison = compare(same, same, set(same.nodes), peer_bytes=PeerBytes(SETTINGS))
+    for node_id in same.nodes:
+        assert message_for(comparison, same, same, viewer_id=node_id, version=142, now=world.now) is None

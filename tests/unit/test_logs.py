@@ -1,0 +1,77 @@
+"""Logs: what an operator reads, and what never stands there."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from headscale import logs
+from headscale.keys import PrivateKey
+from headscale.state.credentials import draw_secret
+
+KEY = draw_secret(bytes(range(38)))
+PRIVATE = PrivateKey(bytes(range(32)))
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    """The root logger, put back afterwards."""
+    logger = logging.getLogger()
+    handlers, level = logger.handlers[:], logger.level
+    yield logger
+    logger.handlers[:], logger.level = handlers, level
+
+
+def test_a_pre_auth_key_keeps_its_prefix_only() -> None:
+    text = logs.redact(f"refused {KEY.reveal()} twice {KEY.reveal()}")
+    assert text.count(f"hskey-auth-{KEY.prefix}-[redacted]") == 2
+    assert KEY.secret not in text
+
+
+def test_a_private_key_is_taken_out() -> None:
+    assert logs.redact(f"read {PRIVATE.reveal()}") == "read privkey:[redacted]"
+    assert PRIVATE.raw.hex() not in repr(PRIVATE)
+
+
+def test_public_keys_stay() -> None:
+    assert logs.redact("nodekey:" + "a" * 64) == "nodekey:" + "a" * 64
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_no_secret_passes_in_a_message_or_a_traceback(
+    root: logging.Logger, monkeypatch: pytest.MonkeyPatch, as_json: bool
+) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stdout" if as_json else "stderr", out)
+    logs.set_up(level="info", as_json=as_json)
+    try:
+        raise ValueError(f"cannot parse {KEY.reveal()}")
+    except ValueError:
+        logging.getLogger("headscale.test").exception("failed key=%s", KEY.reveal())
+    assert KEY.secret not in out.getvalue()
+    assert out.getvalue().count("[redacted]") >= 2
+    assert "ValueError" in out.getvalue()
+
+
+def test_json_lines_have_time_level_logger_and_message(
+    root: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    logs.set_up(level="warn", as_json=True)
+    logging.getLogger("headscale.a").info("not shown")
+    logging.getLogger("headscale.a").warning('node "%s"\nonline', "ä")
+    [line] = out.getvalue().splitlines()
+    document = json.loads(line)
+    assert document.pop("time").endswith("+00:00")
+    assert document == {"level": "warning", "logger": "headscale.a", "message": 'node "ä"\nonline'}
+
+
+@pytest.mark.parametrize("level", ["trace", "debug", "info", "warn", "error"])
+def test_every_level_of_the_configuration_is_one(root: logging.Logger, level: str) -> None:
+    logs.set_up(level=level, as_json=False)
+    assert root.level == logs.LEVELS[level]
+    assert len(root.handlers) == 1
