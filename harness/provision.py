@@ -226,7 +226,9 @@ def rust_on_path(environ: Mapping[str, str]) -> Rust:
     """The `cargo` and `rustc` of PATH. Raises Missing when there are none, or none that is new enough."""
     cargo, rustc = (shutil.which(name, path=environ.get("PATH")) for name in ("cargo", "rustc"))
     if cargo is None or rustc is None:
-        raise Missing(f"the Rust client needs cargo and rustc {RUST_MINIMUM} or newer on PATH (https://rustup.rs)")
+        raise Missing(
+            f"the Rust client needs cargo and rustc {RUST_MINIMUM} or newer on PATH (https://rustup.rs)"
+        )
     done = subprocess.run(
         [rustc, "-vV"], env=dict(environ), capture_output=True, text=True, timeout=30, check=False
     )

@@ -93,7 +93,9 @@ async def running(
         if config.derp is not None:
             derp = _start_relay(stack, config.derp, clock, public)
             await _listen_stun(stack, config.derp.stun_listen)
-            routes += derp.routes()  # for a proxy that ends TLS, for probes, and for ours when it has a certificate
+            routes += (
+                derp.routes()
+            )  # for a proxy that ends TLS, for probes, and for ours when it has a certificate
             if relay_certificate is not None:
                 context = _context(_relay_files(config.derp))
                 await _listen(stack, _web_app(derp.routes()), config.derp.tls_listen, context)

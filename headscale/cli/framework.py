@@ -122,6 +122,9 @@ def run(root: click.Group) -> None:
     except click.exceptions.Abort:
         print("aborted", file=sys.stderr)  # noqa: T201
         sys.exit(1)
+    except click.exceptions.NoArgsIsHelpError as help_text:
+        print(help_text.format_message())  # noqa: T201
+        sys.exit(0)
     except click.ClickException as problem:
         _complain(problem.format_message())
         if problem.exit_code == 2 and isinstance(problem, click.UsageError) and problem.ctx:

@@ -50,7 +50,9 @@ def machine(document: Any) -> bool:
             from ruamel.yaml import YAML
 
             stream = StringIO()
-            YAML(typ="safe", pure=True).dump(document, stream)
+            yaml = YAML(typ="safe", pure=True)
+            yaml.default_flow_style = False
+            yaml.dump(document, stream)
             click.echo(stream.getvalue().removesuffix("...\n"), nl=False)
         case _:
             return False

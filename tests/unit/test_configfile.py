@@ -75,7 +75,7 @@ def test_no_file_is_a_server_with_everything_it_needs(
 def test_the_peers_example_lacks_only_a_relay_of_ours(complaints: Callable[..., list[str]]) -> None:
     """It takes its relays from a URL, which comes later here; the complaint says so and what to do."""
     [complaint] = complaints(EXAMPLE.read_text())
-    assert complaint.startswith("file:16: derp.server.enabled: clients cannot work without a relay")
+    assert complaint.startswith("file:15: derp.server.enabled: clients cannot work without a relay")
     assert "derp.urls comes with a later version" in complaint
 
 

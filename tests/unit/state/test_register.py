@@ -23,7 +23,7 @@ def joined(**kind: object) -> tuple[Snapshot, str]:
 
 
 def test_a_new_machine_becomes_a_node_of_the_keys_owner() -> None:
-    snapshot, text = joined()
+    snapshot, _ = joined()
     node = snapshot.nodes[1]
     assert (node.user_id, node.tags, node.given_name, str(node.ipv4), str(node.ipv6)) == (
         1,
@@ -225,8 +225,8 @@ def test_tags_that_the_key_does_not_give_are_refused_by_name() -> None:
     for tags in (("tag:web",), ()):
         host = Hostinfo(hostname="h", request_tags=tags)
         assert isinstance(registered(snapshot, request(1, auth_key=text, hostinfo=host)).result, Registered)
+    host = Hostinfo(hostname="h", request_tags=("tag:web", "tag:db"))
     with pytest.raises(Refused, match="requested tags tag:db are invalid or not permitted"):
-        host = Hostinfo(hostname="h", request_tags=("tag:web", "tag:db"))
         registered(snapshot, request(1, auth_key=text, hostinfo=host))
 
 

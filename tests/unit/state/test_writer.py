@@ -72,7 +72,7 @@ async def test_steps_that_wait_together_share_a_commit() -> None:
 
 
 async def test_a_refused_step_leaves_its_neighbours_alone() -> None:
-    async with writing() as (writer, store):
+    async with writing() as (writer, _):
         results = await asyncio.gather(
             *(writer.apply(partial(create_user, name=n)) for n in ("bob", "bob", "carol")),
             return_exceptions=True,
@@ -114,7 +114,7 @@ async def test_a_caller_that_went_away_gets_its_step_done_all_the_same() -> None
 
 
 async def test_streams_learn_which_nodes_were_touched_since() -> None:
-    async with writing() as (writer, store):
+    async with writing() as (writer, _):
         epoch = writer.snapshot.epoch
         await writer.apply(partial(arrive, node_id=1))
         await writer.apply(partial(create_user, name="bob"))
@@ -125,7 +125,7 @@ async def test_streams_learn_which_nodes_were_touched_since() -> None:
 
 
 async def test_a_stream_that_is_too_far_behind_is_told_that_nobody_knows() -> None:
-    async with writing() as (writer, store):
+    async with writing() as (writer, _):
         epoch = writer.snapshot.epoch
         for number in range(HISTORY + 1):
             await writer.apply(partial(create_user, name=f"user{number}"))
@@ -134,7 +134,7 @@ async def test_a_stream_that_is_too_far_behind_is_told_that_nobody_knows() -> No
 
 
 async def test_a_closed_writer_takes_no_more() -> None:
-    async with writing() as (writer, store):
+    async with writing() as (writer, _):
         writer.close()
         with pytest.raises(Unavailable, match="shutting down"):
             await writer.apply(partial(create_user, name="bob"))

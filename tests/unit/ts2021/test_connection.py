@@ -400,7 +400,13 @@ def test_headers_that_break_the_rules_end_the_session(dialogue, headers: list[tu
 
 def test_a_host_beside_the_authority_is_ignored(dialogue) -> None:
     """tailscale-rs 0.6.1 sends one without the port; the authority is what counts (RFC 9113, 8.3.1)."""
-    headers = [(":method", "GET"), (":scheme", "http"), (":authority", "a:8080"), (":path", "/"), ("host", "a")]
+    headers = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "a:8080"),
+        (":path", "/"),
+        ("host", "a"),
+    ]
     block = header_block_bytes(headers)
     dialogue.frames(HeadersFrame(1, block, flags=["END_HEADERS", "END_STREAM"]).serialize())
     [request] = dialogue.requests()

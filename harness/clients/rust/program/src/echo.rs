@@ -36,6 +36,9 @@ pub struct Answer {
     pub nonce: String,
     /// Where the question came from, as `address:port`.
     pub source: String,
+    /// The tailnet addresses of whoever tailscaled says is behind it; empty when the agent did not need to ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peer: Vec<String>,
 }
 
 fn reply(identity: &Identity, raw: &[u8], source: SocketAddr) -> Option<Vec<u8>> {
@@ -45,6 +48,7 @@ fn reply(identity: &Identity, raw: &[u8], source: SocketAddr) -> Option<Vec<u8>>
         instance: identity.instance.clone(),
         nonce: question.nonce,
         source: source.to_string(),
+        peer: Vec::new(),
     };
     let mut line = serde_json::to_vec(&answer).ok()?;
     line.push(b'\n');

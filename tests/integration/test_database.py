@@ -1,0 +1,318 @@
+"""The database on a real file: what is committed is there, whole or not at all, and nobody else's."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import IntegrityError, StatementError
+
+from headscale.db import tables
+from headscale.db.database import Database, Loaded, RowGone, open_sqlite
+from headscale.errors import Unavailable
+from headscale.keys import DiscoKey
+from headscale.records import (
+    Advance,
+    Counter,
+    Delete,
+    Insert,
+    Node,
+    PreAuthKey,
+    RegisterMethod,
+    Update,
+    User,
+)
+from headscale.tailcfg.hostinfo import Hostinfo, NetInfo, Service
+from tests.builders import NOW, mkey, nkey, node
+
+ALICE = User(id=1, name="alice", created_at=NOW)
+BOB = User(
+    id=2,
+    name="bob",
+    display_name='B"ob ä\x00',
+    email="bob@example.com",
+    provider="oidc",
+    provider_identifier="https://idp/1",
+    profile_pic_url="https://pic",
+    created_at=NOW + timedelta(microseconds=1),
+)
+KEY = PreAuthKey(
+    id=7,
+    prefix="0123456789ab",
+    secret_hash=bytes(range(32)),
+    user_id=1,
+    tags=("tag:a", "tag:b"),
+    reusable=True,
+    ephemeral=True,
+    used=True,
+    expiration=NOW,
+    created_at=NOW,
+)
+FULL = node(
+    3,
+    disco_key=DiscoKey("discokey:" + "ab" * 32),
+    user_id=None,
+    tags=("tag:a",),
+    hostname='Jo"e\\\n🙂',
+    hostinfo=Hostinfo(
+        hostname="h",
+        os="linux",
+        userspace=True,
+        net_info=NetInfo(preferred_derp=9, working_udp=False, derp_latency={"9-v4": 0.25}),
+        services=(Service("tcp", 22, "ssh"),),
+        location={"City": "Köln", "Deep": [{"x": None, "big": 10**30}]},
+    ),
+    endpoints=("192.0.2.1:1", "[2001:db8::1]:2"),
+    ephemeral=True,
+    register_method=RegisterMethod.OIDC,
+    auth_key_id=7,
+    approved_routes=("10.0.0.0/8",),
+    expiry=NOW,
+    last_seen=NOW,
+    cap_version=0,
+    expired=True,
+)
+PLAIN = node(4, cap_version=0)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "db.sqlite"
+
+
+@pytest.fixture
+async def database(path: Path) -> AsyncIterator[Database]:
+    opened = await open_sqlite(path)
+    yield opened
+    await opened.close()
+
+
+async def reopened(database: Database, path: Path, now: datetime = NOW) -> Loaded:
+    """What another process would find."""
+    await database.close()
+    again = await open_sqlite(path)
+    try:
+        return await again.load(now)
+    finally:
+        await again.close()
+
+
+async def test_every_record_comes_back_as_it_was(path: Path) -> None:
+    """Every field of every kind, after a restart."""
+    database = await open_sqlite(path)
+    writes = [Insert(ALICE), Insert(BOB), Insert(KEY), Insert(FULL), Insert(PLAIN), Advance(Counter.NODE, 9)]
+    await database.commit(writes)
+    loaded = await reopened(database, path)
+    assert loaded.users == (ALICE, BOB)
+    assert loaded.pre_auth_keys == (KEY,)
+    assert loaded.nodes == (FULL, PLAIN)
+    assert loaded.last_ids == {Counter.USER: 0, Counter.NODE: 9, Counter.PRE_AUTH_KEY: 0}
+
+
+async def test_a_changed_record_comes_back_changed_and_a_deleted_one_not(path: Path) -> None:
+    database = await open_sqlite(path)
+    await database.commit([Insert(ALICE), Insert(BOB), Insert(PLAIN)])
+    renamed = replace(PLAIN, given_name="other", node_key=nkey(99), ipv4=None)
+    await database.commit([Update(renamed), Delete(BOB), Advance(Counter.NODE, 4), Advance(Counter.NODE, 5)])
+    loaded = await reopened(database, path)
+    assert (loaded.users, loaded.nodes, loaded.last_ids[Counter.NODE]) == ((ALICE,), (renamed,), 5)
+
+
+async def test_presence_is_not_kept(path: Path) -> None:
+    """Nobody is online after a start; whether a key has ended is looked up anew."""
+    database = await open_sqlite(path)
+    seen = replace(PLAIN, online=True, cap_version=142, expiry=NOW + timedelta(hours=1))
+    await database.commit([Insert(ALICE), Insert(seen)])
+    [loaded] = (await reopened(database, path, NOW + timedelta(hours=1))).nodes
+    assert (loaded.online, loaded.cap_version, loaded.expired) == (False, 0, True)
+
+
+async def test_times_are_kept_in_utc(path: Path) -> None:
+    database = await open_sqlite(path)
+    there = NOW.astimezone(timezone(timedelta(hours=5)))
+    await database.commit([Insert(replace(ALICE, created_at=there))])
+    [loaded] = (await reopened(database, path)).users
+    assert (loaded.created_at, loaded.created_at.tzinfo) == (NOW, UTC)
+
+
+async def test_a_time_without_a_zone_is_refused(database: Database) -> None:
+    naive = datetime(2026, 1, 1)  # noqa: DTZ001
+    with pytest.raises(StatementError, match="naive datetime"):
+        await database.commit([Insert(replace(ALICE, created_at=naive))])
+
+
+def test_migrations_make_the_tables_that_we_use(path: Path) -> None:
+    """A column that is only in one of the two would show on somebody's disk."""
+    import asyncio
+
+    async def made() -> None:
+        await (await open_sqlite(path)).close()
+
+    asyncio.run(made())
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, tables.metadata) == []
+    engine.dispose()
+
+
+async def test_the_second_start_changes_nothing(path: Path) -> None:
+    await (await open_sqlite(path)).close()
+    with sqlite3.connect(path) as raw:
+        before = raw.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall()
+    await (await open_sqlite(path)).close()
+    with sqlite3.connect(path) as raw:
+        assert raw.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall() == before
+
+
+@pytest.mark.parametrize(
+    "clash",
+    [
+        replace(ALICE, id=9),
+        replace(BOB, id=9),
+        replace(KEY, id=9),
+        node(9, node_key=nkey(4), cap_version=0),
+        node(9, given_name="host4", cap_version=0),
+        node(9, ipv4=PLAIN.ipv4, cap_version=0),
+        node(9, ipv6=PLAIN.ipv6, cap_version=0),
+        node(9, machine_key=mkey(4), cap_version=0),
+        node(9, machine_key=mkey(3), user_id=None, tags=("tag:b",), cap_version=0),
+        node(9, user_id=77, cap_version=0),
+        replace(PLAIN, hostname="same id"),
+    ],
+)
+async def test_what_must_be_unique_is(database: Database, clash: User | PreAuthKey | Node) -> None:
+    """Node keys, names, addresses, one node of a machine for each owner: a bug above is no wrong row here."""
+    await database.commit([Insert(ALICE), Insert(BOB), Insert(KEY), Insert(FULL), Insert(PLAIN)])
+    with pytest.raises(IntegrityError):
+        await database.commit([Insert(clash)])
+    assert len((await database.load(NOW)).nodes) == 2
+
+
+async def test_two_of_a_provider_may_have_one_name(database: Database) -> None:
+    """Only local names are unique: a provider tells its users apart by other means."""
+    again = replace(BOB, id=3, provider_identifier="https://idp/2")
+    await database.commit([Insert(BOB), Insert(again), Insert(replace(ALICE, name="bob"))])
+    assert len((await database.load(NOW)).users) == 3
+
+
+async def test_a_batch_that_fails_leaves_nothing(path: Path) -> None:
+    database = await open_sqlite(path)
+    await database.commit([Insert(ALICE)])
+    with pytest.raises(IntegrityError):
+        await database.commit(
+            [
+                Insert(BOB),
+                Advance(Counter.USER, 5),
+                Update(replace(ALICE, email="x")),
+                Insert(replace(BOB, id=3)),
+            ]
+        )
+    assert (await database.load(NOW)).users == (ALICE,)
+    loaded = await reopened(database, path)
+    assert (loaded.users, loaded.last_ids[Counter.USER]) == ((ALICE,), 0)
+
+
+@pytest.mark.parametrize("write", [Update(BOB), Delete(BOB), Update(PLAIN), Delete(KEY)])
+async def test_a_row_that_is_missing_is_an_error(database: Database, write: Update | Delete) -> None:
+    """Memory and file differ then, and nothing of the batch may count."""
+    with pytest.raises(RowGone):
+        await database.commit([Insert(ALICE), write])
+    assert (await database.load(NOW)).users == ()
+
+
+async def test_a_node_goes_before_its_user(database: Database) -> None:
+    """Writes happen in the order in which they were decided."""
+    await database.commit([Insert(ALICE), Insert(PLAIN)])
+    with pytest.raises(IntegrityError):
+        await database.commit([Delete(ALICE), Delete(PLAIN)])
+    await database.commit([Delete(PLAIN), Delete(ALICE)])
+    assert (await database.load(NOW)).users == ()
+
+
+async def test_every_connection_is_durable_and_checks(database: Database) -> None:
+    """A commit that returned survives a power cut: WAL with FULL."""
+    expected = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000}
+    async with database._engine.connect() as connection:
+        for pragma, value in expected.items():
+            assert (await connection.execute(text(f"PRAGMA {pragma}"))).scalar() == value
+
+
+async def test_only_its_owner_may_read_it(path: Path) -> None:
+    """File, write-ahead log and lock, whatever the umask."""
+    before = os.umask(0)
+    try:
+        database = await open_sqlite(path)
+        await database.commit([Insert(ALICE)])
+        modes = {file.name: oct(file.stat().st_mode & 0o777) for file in path.parent.iterdir()}
+        await database.close()
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(("db.sqlite", "db.sqlite-wal", "db.sqlite-shm", "db.sqlite.lock"), "0o600")
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+async def test_a_second_process_is_refused(database: Database, path: Path) -> None:
+    program = f"""
+import asyncio, pathlib
+from headscale.db.database import open_sqlite
+asyncio.run(open_sqlite(pathlib.Path({str(path)!r})))
+"""
+    done = subprocess.run(  # noqa: ASYNC221  (nothing else happens here meanwhile)
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert "is in use by another headscale process: stop that one first" in done.stderr
+    await database.commit([Insert(ALICE)])
+
+
+async def test_the_lock_goes_with_its_holder(path: Path) -> None:
+    """A file that is left behind locks nobody out."""
+    first = await open_sqlite(path)
+    with pytest.raises(Unavailable, match="in use"):
+        await open_sqlite(path)
+    await first.close()
+    await (await open_sqlite(path)).close()
+
+
+async def test_what_is_no_database_is_said_and_left_alone(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("these are notes about the database, not the database " * 10)
+    with pytest.raises(Unavailable, match="cannot be used: file is not a database"):
+        await open_sqlite(path)
+    assert path.read_text().startswith("these are notes")
+
+
+async def test_a_database_of_a_later_version_is_refused(path: Path) -> None:
+    await (await open_sqlite(path)).close()
+    with sqlite3.connect(path) as raw:
+        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(Unavailable, match="another version of headscale"):
+        await open_sqlite(path)
+
+
+async def test_a_place_that_cannot_be_used_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Unavailable, match="cannot be opened"):
+        await open_sqlite(tmp_path / "file" / "db.sqlite")
+
+
+async def test_a_database_that_is_gone_says_so(path: Path) -> None:
+    """What /health shows."""
+    database = await open_sqlite(path)
+    await database.ping()
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise OSError("no disk")
+
+    database._engine.connect = broken  # type: ignore[method-assign,assignment]
+    with pytest.raises(Unavailable, match="does not answer"):
+        await database.ping()
