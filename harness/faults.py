@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from harness.backends.base import Capability
 from harness.backends.machine import Machine
-from harness.clients.tailscaled import TailscaledClient
+from harness.clients.base import Client
 from harness.errors import HarnessError
 
 TUNNEL = "tailscale0"
@@ -24,7 +24,7 @@ ALL_BUT_DNS = ("-p", "udp", "!", "--dport", DNS_PORT)
 
 
 @contextlib.asynccontextmanager
-async def direct_blocked(*clients: TailscaledClient) -> AsyncIterator[None]:
+async def direct_blocked(*clients: Client) -> AsyncIterator[None]:
     """These clients send and receive no UDP but DNS, so that every path of theirs goes through DERP.
 
     With a packet filter of their own the packets are dropped and the client must find out. Elsewhere the
@@ -40,7 +40,7 @@ async def direct_blocked(*clients: TailscaledClient) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def cut(client: TailscaledClient) -> AsyncIterator[None]:
+async def cut(client: Client) -> AsyncIterator[None]:
     """The client's cable is pulled: nothing enters or leaves its machine, and nothing is told so."""
     client.machine.require(Capability.BLOCK_UDP)
     async with _dropping(client.machine, ((),)):
@@ -58,7 +58,7 @@ async def paused(machine: Machine) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _without_udp(client: TailscaledClient) -> AsyncIterator[None]:
+async def _without_udp(client: Client) -> AsyncIterator[None]:
     before = dict(client.env)
     client.env |= ALWAYS_DERP
     await client.restart()

@@ -13,10 +13,10 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from harness.backends.base import Network
-from harness.clients.base import CliResult
-from harness.clients.tailscaled import TailscaledClient, start_client
+from harness.clients.base import Ability, By, Client, CliResult
+from harness.clients.start import abilities, start
 from harness.conditions import has_addresses, running, sees
-from harness.errors import HarnessError
+from harness.errors import HarnessError, Unsupported
 from harness.history import History
 from harness.reach import Pair, assert_reach
 from harness.servers.base import AuthKey, ControlServer, ServerNode
@@ -27,6 +27,8 @@ from harness.wait import Budget, Condition, until
 T = TypeVar("T")
 
 HOUR = timedelta(hours=1)
+
+FAMILIES: tuple[By, ...] = ("ipv4", "ipv6")
 
 
 class JoinFailed(HarnessError):
@@ -43,7 +45,7 @@ class Tailnet:
         self.network = network
         self.releases = tuple(releases)
         self.history = history
-        self.clients: list[TailscaledClient] = []
+        self.clients: list[Client] = []
         self._users: dict[str, str] = {}
         self._one_at_a_time = asyncio.Lock()
         self._numbers = itertools.count(1)
@@ -74,14 +76,14 @@ class Tailnet:
         self.history.record("key created", id=key.id, user=user, reusable=reusable, ephemeral=ephemeral)
         return key
 
-    async def node_of(self, client: TailscaledClient) -> ServerNode:
+    async def node_of(self, client: Client) -> ServerNode:
         """The client's node as the server lists it; raises HarnessError when it does not."""
         node = await self.find_node(client)
         if node is None:
             raise HarnessError(f"the server lists no node with an address of {client.name}")
         return node
 
-    async def find_node(self, client: TailscaledClient) -> ServerNode | None:
+    async def find_node(self, client: Client) -> ServerNode | None:
         """As `node_of`, None when it is not there."""
         mine = {str(address) for address in client.status.addresses}
         return next((n for n in await self.server.nodes() if mine & set(n.addresses)), None)
@@ -94,17 +96,17 @@ class Tailnet:
 
     # ---- the clients' side
 
-    async def client(self, release: Release, *, name: str | None = None) -> TailscaledClient:
+    async def client(self, release: Release, *, name: str | None = None) -> Client:
         """A started client that is not logged in."""
         unique = name or f"c{next(self._numbers)}-{str(release).replace('.', '-')}"
         machine = await self.network.machine(unique, release)
-        client = await start_client(machine, release)
+        client = await start(machine, release)
         self.clients.append(client)
         self.history.record("client started", name=unique, release=str(release))
         return client
 
     async def up(
-        self, client: TailscaledClient, key: AuthKey | None = None, *, hostname: str | None = None
+        self, client: Client, key: AuthKey | None = None, *, hostname: str | None = None
     ) -> CliResult:
         """`tailscale up`, whatever comes of it."""
         text = key.text if key else None
@@ -113,8 +115,8 @@ class Tailnet:
         return result
 
     async def log_in(
-        self, client: TailscaledClient, key: AuthKey | None = None, *, hostname: str | None = None
-    ) -> TailscaledClient:
+        self, client: Client, key: AuthKey | None = None, *, hostname: str | None = None
+    ) -> Client:
         """`tailscale up`, and Running with its addresses. Raises JoinFailed with what the user saw."""
         result = await self.up(client, key, hostname=hostname)
         if not result.ok:
@@ -125,31 +127,46 @@ class Tailnet:
 
     async def join(
         self, user: str, release: Release | None = None, *, name: str | None = None, **key: Any
-    ) -> TailscaledClient:
+    ) -> Client:
         """A new client of this user, with a key of its own (the arguments are `auth_key`'s)."""
         made, drawn = await gather(
             self.client(release or self.releases[-1], name=name), self.auth_key(user, **key)
         )
         return await self.log_in(made, drawn)
 
-    async def join_each(self, user: str = "alice", **key: Any) -> list[TailscaledClient]:
-        """A client of each selected release, in their order, all seeing each other."""
+    async def join_each(
+        self, user: str = "alice", *, able: Ability | None = None, **key: Any
+    ) -> list[Client]:
+        """A client of each selected release, in their order, all seeing each other.
+
+        With `able`, releases without that ability are left out, which the history tells. Raises Unsupported when
+        none is left.
+        """
+        releases = self._able(able)
         await self.user(user)
-        clients = await self.each(self.releases, lambda release: self.join(user, release, **key))
+        clients = await self.each(releases, lambda release: self.join(user, release, **key))
         await self.meshed(clients)
         return clients
 
-    async def meshed(self, clients: Iterable[TailscaledClient]) -> None:
+    def _able(self, able: Ability | None) -> list[Release]:
+        chosen = [r for r in self.releases if able is None or able in abilities(r)]
+        if left_out := [str(r) for r in self.releases if r not in chosen]:
+            self.history.record("left out", releases=left_out, lacking=str(able))
+        if not chosen:
+            raise Unsupported(f"none of the selected releases ({', '.join(left_out)}) has the ability {able}")
+        return chosen
+
+    async def meshed(self, clients: Iterable[Client]) -> None:
         """Wait until each of them sees all the others by the names that the server gave."""
         members = list(clients)
         names = {client.name: await self.given_name(client) for client in members}
 
-        async def sees_others(client: TailscaledClient) -> None:
+        async def sees_others(client: Client) -> None:
             await client.until(sees(names[c.name] for c in members if c is not client), Budget.SYNC)
 
         await self.each(members, sees_others)
 
-    async def given_name(self, client: TailscaledClient) -> str:
+    async def given_name(self, client: Client) -> str:
         """The name under which others see it."""
         return (await self.node_of(client)).given_name
 
@@ -157,26 +174,27 @@ class Tailnet:
         """The verb for all of them at once; the first failure ends the others."""
         return await gather(*(verb(thing) for thing in things))
 
-    async def reach(self, clients: Sequence[TailscaledClient], *, budget: Budget = Budget.REACH) -> None:
+    async def reach(self, clients: Sequence[Client], *, budget: Budget = Budget.REACH) -> None:
         """Every client reaches every other one: TCP, UDP and ICMP over IPv4 and IPv6."""
         await self.changes(clients, running() & has_addresses(), Budget.RECONNECT)
         await assert_reach(dict.fromkeys(all_pairs(clients), True), budget=budget)
         self.history.record("all pairs reached", clients=len(clients))
 
     async def changes(
-        self, clients: Iterable[TailscaledClient], condition: Condition[Status], budget: Budget
+        self, clients: Iterable[Client], condition: Condition[Status], budget: Budget
     ) -> None:
         """Wait until the condition holds at each of them."""
         await self.each(list(clients), lambda client: client.until(condition, budget))
 
 
-def all_pairs(clients: Sequence[TailscaledClient]) -> list[Pair]:
-    """Each client with each way to each other one."""
+def all_pairs(clients: Sequence[Client]) -> list[Pair]:
+    """Each client with each way to each other one: ICMP where both can."""
     return [
         (prober, target)
         for prober, peer in itertools.permutations(clients, 2)
-        for family in ("ipv4", "ipv6")
+        for family in FAMILIES
         for target in (peer.tcp(by=family), peer.udp(by=family), peer.icmp(by=family))
+        if target.transport != "icmp" or Ability.ICMP in prober.abilities & peer.abilities
     ]
 
 

@@ -270,17 +270,34 @@ async def _listen(
 
 async def _listen_stun(stack: AsyncExitStack, listen: Listen) -> None:
     """One socket for each family, so that nobody's IPv4 address is reported in its IPv6 form."""
-    hosts = [listen.host] if listen.host else ["0.0.0.0", "::"] if socket.has_ipv6 else ["0.0.0.0"]  # noqa: S104
+    everywhere = ["0.0.0.0", "::"] if socket.has_ipv6 else ["0.0.0.0"]  # noqa: S104
     loop = asyncio.get_running_loop()
-    for host in hosts:
+    for host in [listen.host] if listen.host else everywhere:
         try:
-            transport, _ = await loop.create_datagram_endpoint(StunProtocol, local_addr=(host, listen.port))
+            transport, _ = await loop.create_datagram_endpoint(
+                StunProtocol, sock=_udp_socket(host, listen.port)
+            )
         except OSError as problem:
-            if host == "::" and len(hosts) > 1:
+            if host == "::" and not listen.host:
                 log.info("no STUN over IPv6: %s", problem.strerror)
                 continue
             raise _cannot_listen(listen, "udp", problem) from problem
         stack.callback(transport.close)
+
+
+def _udp_socket(host: str, port: int) -> socket.socket:
+    """A bound socket of the host's family alone; the host is an address or a name."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+    udp = socket.socket(family, kind, protocol)
+    try:
+        if family == socket.AF_INET6:
+            udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        udp.setblocking(False)
+        udp.bind(address)
+    except OSError:
+        udp.close()
+        raise
+    return udp
 
 
 def _cannot_listen(listen: Listen, protocol: str, problem: OSError) -> Unavailable:

@@ -1,14 +1,19 @@
 """What a scenario may ask of a client, whatever program it is."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
-from harness.reach import Prober
-from harness.status import Status
+from harness.artifacts import Item
+from harness.backends.machine import Machine
+from harness.reach import Prober, Target
+from harness.status import Address, Status
 from harness.versions import Release
-from harness.wait import Source
+from harness.wait import Budget, Condition, Source
+
+By = Literal["ipv4", "ipv6", "name"]
+"""How a target is addressed."""
 
 
 class Ability(StrEnum):
@@ -21,15 +26,11 @@ class Ability(StrEnum):
     DOWN = "down"
     """It can leave and come back without logging in again."""
     LOGOUT = "logout"
-    """It can give its node key up, and log in anew, as another user too."""
-    PROFILES = "profiles"
-    """It holds several logins and switches between them."""
+    """It can give its node key up and log in anew, and hold several logins."""
     PREFS = "prefs"
     """It has preferences that its user sets and reads, and a command line for them."""
     PATHS = "paths"
     """It tells whether a peer is reached directly or through DERP, and can be kept from going directly."""
-    CONTROL_FREE = "control-free"
-    """It goes on without its control server, and finds it again, without ever interrupting its tunnel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,17 @@ class CliResult:
 
 
 class Client(Source[Status], Prober, Protocol):
-    """A node of a tailnet under the harness's control: `read` is its Status, `probe` goes through its tunnel."""
+    """A node of a tailnet under the harness's control: `read` is its Status, `probe` goes through its tunnel.
+
+    What a program cannot do raises Unsupported; `abilities` says so beforehand.
+    """
+
+    env: dict[str, str]
+    """Added to the program's environment at its next start."""
+
+    @property
+    def machine(self) -> Machine:
+        """Where it runs."""
 
     @property
     def release(self) -> Release:
@@ -67,16 +78,64 @@ class Client(Source[Status], Prober, Protocol):
     async def kill(self) -> None:
         """End the program at once (SIGKILL); the state stays as it happens to be."""
 
-    async def up(
-        self, login_server: str, *, auth_key: str | None, hostname: str | None, extra: Sequence[str]
-    ) -> CliResult:
-        """Connect to a control server, logging in if need be."""
-
-    async def down(self) -> CliResult:
-        """Disconnect and stay logged in."""
-
-    async def logout(self) -> CliResult:
-        """Disconnect and give the node key up."""
+    async def restart(self) -> None:
+        """Stop and start with the same state, and with `env` as it is now."""
 
     async def close(self) -> None:
         """End the program and every connection to it."""
+
+    def evidence(self) -> AsyncIterator[Item]:
+        """Its logs, and what it still says of itself."""
+
+    # ---- what it knows
+
+    @property
+    def status(self) -> Status:
+        """The status of the last read."""
+
+    def address(self, version: Literal[4, 6] = 4) -> Address:
+        """Its tailnet address of that IP version, as of the last read."""
+
+    async def until(self, condition: Condition[Status], budget: Budget) -> Status:
+        """Wait for a condition on its status."""
+
+    # ---- what its user does
+
+    async def up(
+        self,
+        login_server: str,
+        *,
+        auth_key: str | None = None,
+        hostname: str | None = None,
+        extra: Sequence[str] = (),
+    ) -> CliResult:
+        """Connect to a control server, logging in if need be; returns when Running or refused."""
+
+    async def reconnect(self) -> CliResult:
+        """Connect again with the preferences as they are."""
+
+    async def down(self) -> CliResult:
+        """Disconnect and stay logged in. Ability.DOWN."""
+
+    async def logout(self) -> CliResult:
+        """Disconnect and give the node key up. Ability.LOGOUT."""
+
+    async def set(self, *args: str) -> CliResult:
+        """Change preferences, such as `--hostname=new`. Ability.PREFS."""
+
+    async def cli(self, *args: str, budget: Budget = Budget.COMMAND) -> CliResult:
+        """A command line of its own. Ability.PREFS."""
+
+    # ---- how it is reached
+
+    async def listen(self, port: int) -> None:
+        """Also answer echoes on this port, TCP and UDP."""
+
+    def tcp(self, port: int | None = None, *, by: By = "ipv4") -> Target:
+        """This client's echo over TCP."""
+
+    def udp(self, port: int | None = None, *, by: By = "ipv4") -> Target:
+        """This client's echo over UDP."""
+
+    def icmp(self, *, by: By = "ipv4") -> Target:
+        """This client's answer to ICMP echo requests. Ability.ICMP, of the prober too."""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from harness.artifacts import Item
 from harness.backends.machine import TAILSCALED_SOCKET, Machine
-from harness.clients.base import Ability, CliResult
+from harness.clients.base import Ability, By, CliResult
 from harness.clients.localapi import EVERY_CHANGE, LocalAPI
 from harness.clients.tunnel import Resolution, Tunnel
 from harness.errors import AgentFailed, HarnessError, NotAnswering
@@ -35,8 +35,6 @@ QUIET: Mapping[str, str] = {
 """Source: tailscale 1.80.3 and 1.102.4, envknob, net/portmapper, control/controlclient."""
 
 ANSWERING: Condition[Status] = Condition("answers", lambda status: None)
-
-By = Literal["ipv4", "ipv6", "name"]
 
 
 class TailscaledClient:

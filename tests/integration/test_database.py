@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from headscale.db import tables
 from headscale.db.database import Database, Loaded, RowGone, open_sqlite
@@ -82,6 +82,16 @@ FULL = node(
     expired=True,
 )
 PLAIN = node(4, cap_version=0)
+NOTES = "these are notes about the database, not the database " * 10
+
+
+def _write(path: Path, content: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content)
+
+
+def _read(path: Path) -> str:
+    return path.read_text()
 
 
 @pytest.fixture
@@ -284,11 +294,10 @@ async def test_the_lock_goes_with_its_holder(path: Path) -> None:
 
 
 async def test_what_is_no_database_is_said_and_left_alone(path: Path) -> None:
-    path.parent.mkdir()
-    path.write_text("these are notes about the database, not the database " * 10)
+    _write(path, NOTES)
     with pytest.raises(Unavailable, match="cannot be used: file is not a database"):
         await open_sqlite(path)
-    assert path.read_text().startswith("these are notes")
+    assert _read(path) == NOTES
 
 
 async def test_a_database_of_a_later_version_is_refused(path: Path) -> None:
@@ -300,19 +309,18 @@ async def test_a_database_of_a_later_version_is_refused(path: Path) -> None:
 
 
 async def test_a_place_that_cannot_be_used_is_said(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    _write(tmp_path / "file", "")
     with pytest.raises(Unavailable, match="cannot be opened"):
         await open_sqlite(tmp_path / "file" / "db.sqlite")
 
 
-async def test_a_database_that_is_gone_says_so(path: Path) -> None:
+async def test_a_database_that_is_gone_says_so(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """What /health shows."""
-    database = await open_sqlite(path)
-    await database.ping()
 
-    def broken(*_: Any, **__: Any) -> None:
+    def broken(engine: AsyncEngine) -> None:
         raise OSError("no disk")
 
-    database._engine.connect = broken  # type: ignore[method-assign,assignment]
+    await database.ping()
+    monkeypatch.setattr(AsyncEngine, "connect", broken)
     with pytest.raises(Unavailable, match="does not answer"):
         await database.ping()

@@ -17,7 +17,7 @@ from typing import Any, Literal, NoReturn
 from harness.agent.connection import AgentConnection, Event, connect
 from harness.artifacts import Item
 from harness.backends.machine import Machine, check_socket_path
-from harness.clients.base import Ability, CliResult
+from harness.clients.base import Ability, By, CliResult
 from harness.clients.tunnel import ECHO_PORT, Resolution, judge, outside_netmap
 from harness.errors import AgentFailed, HarnessError, NotAnswering, Unsupported
 from harness.reach import Probe, Target
@@ -35,8 +35,6 @@ UP_SECONDS_SPARE = 5.0
 ABILITIES = frozenset({Ability.ICMP, Ability.NAMES, Ability.DOWN})
 
 ANSWERING: Condition[Status] = Condition("answers", lambda status: None)
-
-By = Literal["ipv4", "ipv6", "name"]
 
 
 class RustClient:

@@ -7,7 +7,16 @@ import pytest
 from harness.cache import Cache
 from harness.errors import Missing
 from harness.progress import silent
-from harness.provision import GO_WHEELS, Provisioner, go_on_path, source_digest, version_tuple
+from harness.provision import (
+    GO_WHEELS,
+    RUST_PATTERNS,
+    RUST_SOURCE,
+    Provisioner,
+    go_on_path,
+    rust_on_path,
+    source_digest,
+    version_tuple,
+)
 from harness.versions import RELEASES, RUST
 
 
@@ -56,3 +65,35 @@ def test_the_rust_client_has_no_tailscale_binaries(tmp_path: Path) -> None:
     """Asking for them is answered in words."""
     with pytest.raises(Missing, match="not a Go client"):
         Provisioner(Cache(tmp_path, report=silent), report=silent).client(RUST)
+
+
+def fake_rust(folder: Path, version: str) -> dict[str, str]:
+    for name in ("cargo", "rustc"):
+        (folder / name).write_text(f"#!/bin/sh\necho 'release: {version}'\necho 'host: x86_64-unknown-linux-gnu'\n")
+        (folder / name).chmod(0o755)
+    return {"PATH": str(folder)}
+
+
+def test_rust_on_path_is_found_with_its_version_and_target(tmp_path: Path) -> None:
+    """Both decide what is built, and a nightly is as good as its release."""
+    rust = rust_on_path(fake_rust(tmp_path, "1.96.0-nightly"))
+    assert (rust.cargo, rust.version) == (tmp_path / "cargo", "1.96.0-nightly")
+    assert rust.target == "x86_64-unknown-linux-gnu"
+
+
+def test_a_machine_without_cargo_hears_what_is_missing(tmp_path: Path) -> None:
+    """There is no wheel to fall back on."""
+    with pytest.raises(Missing, match=r"needs cargo and rustc 1\.92"):
+        Provisioner(Cache(tmp_path, report=silent), report=silent, environ={"PATH": str(tmp_path)}).programs(RUST)
+
+
+def test_an_old_rust_is_missing_too(tmp_path: Path) -> None:
+    """The crates would fail to build after minutes, in other words."""
+    with pytest.raises(Missing, match=r"1\.92 or newer, rustc on PATH is 1\.91\.1"):
+        rust_on_path(fake_rust(tmp_path, "1.91.1"))
+
+
+def test_the_rust_digest_has_the_lock_file_and_every_source() -> None:
+    """A new version of a crate is another program."""
+    names = {path.name for pattern in RUST_PATTERNS for path in RUST_SOURCE.glob(pattern)}
+    assert {"Cargo.toml", "Cargo.lock", "main.rs"} <= names

@@ -13,9 +13,9 @@ use tailscale::keys::PersistState;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use ts_control::{Config, Node as NodeInfo};
+use ts_netstack_smoltcp::CreateSocket;
 use ts_netstack_smoltcp::netcore::{Channel, Error};
 use ts_netstack_smoltcp::netsock::{IpProtocol, RawSocket, TcpStream, UdpSocket};
-use ts_netstack_smoltcp::CreateSocket;
 use ts_runtime::peer_tracker::PeerByName;
 use ts_runtime::{ActorRef, AuthUrl, GetChannel, Runtime, SelfNode, Spawn};
 
@@ -67,16 +67,17 @@ pub struct Device {
 impl Device {
     /// Start the runtime, which registers and reads the netmap by itself. The control server must answer, or it
     /// never starts.
-    pub async fn start(config: Config, keys: &PersistState, auth_key: Option<String>) -> Result<Self, String> {
+    pub async fn start(
+        config: Config,
+        keys: &PersistState,
+        auth_key: Option<String>,
+    ) -> Result<Self, String> {
         let config = ts_runtime::Config { control_config: config, auth_key, keys: keys.into() };
         let runtime = Runtime::spawn(config);
         match timeout(START, Self::ready(&runtime)).await {
-            Ok(Ok(channel)) => Ok(Device {
-                runtime,
-                channel,
-                waiting: Arc::default(),
-                probing: Mutex::default(),
-            }),
+            Ok(Ok(channel)) => {
+                Ok(Device { runtime, channel, waiting: Arc::default(), probing: Mutex::default() })
+            }
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => {
                 runtime.kill();
@@ -139,7 +140,12 @@ impl Device {
     }
 
     /// Answer echoes on this port of these addresses.
-    pub async fn listen(&self, addresses: [IpAddr; 2], port: u16, identity: &Arc<Identity>) -> Result<(), Error> {
+    pub async fn listen(
+        &self,
+        addresses: [IpAddr; 2],
+        port: u16,
+        identity: &Arc<Identity>,
+    ) -> Result<(), Error> {
         for own in addresses {
             let packets = self.channel.udp_bind((own, port).into()).await?;
             let streams = self.channel.tcp_listen((own, port).into()).await?;

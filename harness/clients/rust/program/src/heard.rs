@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn a_refusal_has_the_words_of_the_server() {
-        let mut inner = Inner { server_said: server_said(r#"{"Error":"key expired"}"#), ..Default::default() };
+        let mut inner =
+            Inner { server_said: server_said(r#"{"Error":"key expired"}"#), ..Default::default() };
         inner.took("machine was not authorized".to_owned());
         assert_eq!(inner.refusal.unwrap(), "machine was not authorized: key expired");
     }

@@ -9,6 +9,7 @@ mod device;
 mod echo;
 mod heard;
 mod icmp;
+mod kept;
 mod node;
 mod probe;
 mod status;

@@ -11,8 +11,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tailscale::config::{BadFormatBehavior, load_key_file};
-use tailscale::keys::PersistState;
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::JoinHandle;
@@ -23,6 +21,7 @@ use url::Url;
 use crate::device::{Asked, Device};
 use crate::echo::Identity;
 use crate::heard::Heard;
+use crate::kept::{Kept, Prefs};
 use crate::probe::{self, Probed};
 use crate::status::{View, render};
 
@@ -70,14 +69,6 @@ pub struct Resolution {
     pub addresses: Vec<String>,
 }
 
-/// What survives the program, beside the keys.
-#[derive(Clone, Deserialize, Serialize)]
-struct Prefs {
-    login_server: Url,
-    hostname: String,
-    want_running: bool,
-}
-
 struct Now {
     state: &'static str,
     device: Option<Arc<Device>>,
@@ -89,7 +80,7 @@ struct Now {
 
 pub struct Node {
     identity: Arc<Identity>,
-    folder: PathBuf,
+    kept: Kept,
     heard: Arc<Heard>,
     now: Mutex<Now>,
     running: AsyncMutex<Option<JoinHandle<()>>>,
@@ -108,12 +99,12 @@ impl Node {
         };
         let node = Arc::new(Node {
             identity: Arc::new(Identity::new(name)),
-            folder,
+            kept: Kept::new(folder),
             heard,
             now: Mutex::new(now),
             running: AsyncMutex::default(),
         });
-        match node.prefs() {
+        match node.kept.prefs() {
             Some(prefs) if prefs.want_running => node.run(prefs, None).await,
             Some(_) => node.set(|now| now.state = "Stopped"),
             None => {}
@@ -133,7 +124,7 @@ impl Node {
     pub async fn up(self: &Arc<Self>, asked: Up) -> Result<Outcome, String> {
         self.halt().await;
         let prefs = Prefs { login_server: asked.login_server, hostname: asked.hostname, want_running: true };
-        self.keep(&prefs)?;
+        self.kept.keep(&prefs)?;
         let mut changes = self.changes();
         self.run(prefs, asked.auth_key).await;
         let settled = async {
@@ -168,9 +159,9 @@ impl Node {
     /// Disconnect; the keys stay.
     pub async fn down(&self) -> Result<(), String> {
         self.halt().await;
-        if let Some(mut prefs) = self.prefs() {
+        if let Some(mut prefs) = self.kept.prefs() {
             prefs.want_running = false;
-            self.keep(&prefs)?;
+            self.kept.keep(&prefs)?;
             self.set(|now| now.state = "Stopped");
         }
         Ok(())
@@ -251,7 +242,12 @@ impl Node {
             Ok(address) => address,
             Err(_) => {
                 let found = self.find(&asked.address).await;
-                found.ok_or(format!("no peer is called {}", asked.address))?.tailnet_address.ipv4.addr().into()
+                found
+                    .ok_or(format!("no peer is called {}", asked.address))?
+                    .tailnet_address
+                    .ipv4
+                    .addr()
+                    .into()
             }
         };
         let device = self.now.lock().unwrap().device.clone().ok_or("not connected")?;
@@ -319,7 +315,7 @@ impl Node {
             tags: Vec::new(),
             ephemeral: false, // the key decides
         };
-        Device::start(config, &self.keys().await?, auth_key).await
+        Device::start(config, &self.kept.keys().await?, auth_key).await
     }
 
     /// Follow one device until its control connection is lost (false) or the server will not have us (true).
@@ -413,23 +409,6 @@ impl Node {
             }
             sleep(KNOCK).await;
         }
-    }
-
-    // ---- what is kept
-
-    async fn keys(&self) -> Result<PersistState, String> {
-        load_key_file(self.folder.join("keys.json"), BadFormatBehavior::Error).await.map_err(|e| e.to_string())
-    }
-
-    fn prefs(&self) -> Option<Prefs> {
-        let text = std::fs::read(self.folder.join("prefs.json")).ok()?;
-        serde_json::from_slice(&text).ok()
-    }
-
-    fn keep(&self, prefs: &Prefs) -> Result<(), String> {
-        let text = serde_json::to_vec(prefs).map_err(|error| error.to_string())?;
-        std::fs::create_dir_all(&self.folder).map_err(|error| error.to_string())?;
-        std::fs::write(self.folder.join("prefs.json"), text).map_err(|error| error.to_string())
     }
 
     fn set(&self, change: impl FnOnce(&mut Now)) {

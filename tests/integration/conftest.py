@@ -1,0 +1,44 @@
+"""The real server on loopback, and clients that move no packets."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from harness.servers.inprocess import InProcessServer
+from harness.servers.local import local_settings
+from tests.integration.fakes import Enrolled, Join, Tailnet
+
+GRACE = timedelta(milliseconds=300)
+EPHEMERAL_TIMEOUT = timedelta(minutes=5)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[InProcessServer]:
+    """A server of our own with an empty database; a client counts as gone after 0.3 s."""
+    made = InProcessServer(local_settings("127.0.0.1", ephemeral_timeout=EPHEMERAL_TIMEOUT), grace=GRACE)
+    await made.start()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def tailnet(server: InProcessServer) -> AsyncIterator[Tailnet]:
+    """The server with users alice and bob (1 and 2), and ways to let clients in."""
+    async with AsyncExitStack() as stack:
+        made = Tailnet(server, stack)
+        for name in ("alice", "bob"):
+            await server.create_user(name)
+        yield made
+
+
+@pytest.fixture
+def join(tailnet: Tailnet) -> Join:
+    """Let a new fake client in."""
+
+    async def joined(name: str = "fake", **kind: Any) -> Enrolled:
+        return await tailnet.join(name, **kind)
+
+    return joined
