@@ -32,9 +32,9 @@ KEY_BYTES: Final = 32
 _HEX = "[0-9a-fA-F]{64}"
 
 # For wire types: msgspec checks the pattern while it decodes; `canonical` lowers the case afterwards.
-WireMachineKey = Annotated[str, msgspec.Meta(pattern=f"^{MACHINE_PREFIX}{_HEX}$")]
-WireNodeKey = Annotated[str, msgspec.Meta(pattern=f"^{NODE_PREFIX}{_HEX}$")]
-WireDiscoKey = Annotated[str, msgspec.Meta(pattern=f"^{DISCO_PREFIX}{_HEX}$")]
+WireMachineKey = Annotated[str, msgspec.Meta(pattern=f"^{MACHINE_PREFIX}{_HEX}\\Z")]
+WireNodeKey = Annotated[str, msgspec.Meta(pattern=f"^{NODE_PREFIX}{_HEX}\\Z")]
+WireDiscoKey = Annotated[str, msgspec.Meta(pattern=f"^{DISCO_PREFIX}{_HEX}\\Z")]
 
 ZERO_MACHINE_KEY: Final = MachineKey(MACHINE_PREFIX + "0" * 64)
 ZERO_NODE_KEY: Final = NodeKey(NODE_PREFIX + "0" * 64)

@@ -46,6 +46,15 @@ def _keep(name: str) -> Any:
     return callback
 
 
+def _keep_format(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """As cobra reads it: `-o json`, `-ojson` and `-o=json`."""
+    asked = value.removeprefix("=") if value else None
+    if asked and asked not in FORMATS:
+        raise click.BadParameter(f"{asked!r} is none of {', '.join(FORMATS)}", context, parameter)
+    if asked:
+        context.find_root().ensure_object(Session).output = asked
+
+
 def global_options() -> list[click.Parameter]:
     """-c, -o and --force."""
     return [
@@ -58,8 +67,8 @@ def global_options() -> list[click.Parameter]:
         ),
         click.Option(
             ["-o", "--output"],
-            type=click.Choice(FORMATS),
-            callback=_keep("output"),
+            metavar="|".join(FORMATS),
+            callback=_keep_format,
             expose_value=False,
             help="Print for machines.",
         ),
@@ -117,8 +126,9 @@ class Failed(Exception):
 
 def run(root: click.Group) -> None:
     """Run the command line; whatever goes wrong is one message on stderr and an exit code."""
+    flags = Session()
     try:
-        code = root.main(standalone_mode=False)
+        code = root.main(standalone_mode=False, obj=flags)
     except click.exceptions.Abort:
         print("aborted", file=sys.stderr)  # noqa: T201
         sys.exit(1)
@@ -126,23 +136,22 @@ def run(root: click.Group) -> None:
         print(help_text.format_message())  # noqa: T201
         sys.exit(0)
     except click.ClickException as problem:
-        _complain(problem.format_message())
-        if problem.exit_code == 2 and isinstance(problem, click.UsageError) and problem.ctx:
+        _complain(problem.format_message(), flags.output)
+        if isinstance(problem, click.UsageError) and problem.ctx:
             print(problem.ctx.get_usage(), file=sys.stderr)  # noqa: T201
         sys.exit(1)
     except (Failed, HeadscaleError) as problem:
-        lines = str(problem)
-        _complain(f"the configuration cannot be used:\n{lines}" if isinstance(problem, BadConfig) else lines)
+        bad_config = "the configuration cannot be used:\n" if isinstance(problem, BadConfig) else ""
+        _complain(f"{bad_config}{problem}", flags.output)
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _complain(message: str) -> None:
-    """As text, or as JSON for callers that asked for it."""
-    asked = [word for word in sys.argv[1:] if word in FORMATS or word.removeprefix("--output=") in FORMATS]
-    if asked and not asked[0].endswith("yaml"):
+def _complain(message: str, output: str | None) -> None:
+    """As text, or in the form that the caller asked for."""
+    if output in ("json", "json-line"):
         message = json.dumps({"error": message}, ensure_ascii=False)
-    elif asked:
+    elif output == "yaml":
         message = f"error: {json.dumps(message, ensure_ascii=False)}"
     else:
         message = f"Error: {message}"

@@ -1,6 +1,7 @@
 """What anybody may ask the main listener: our key, health, version, and whether a relay may serve a node."""
 
 import platform
+from asyncio import IncompleteReadError
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -65,9 +66,12 @@ class PublicPages:
         """A relay asks whether to serve a node: yes for one of ours whose key has not ended."""
         if (request.content_length or 0) > VERIFY_MAX_BYTES:
             return web.Response(status=413, text="a verify request is small\n")
-        body = await request.content.read(VERIFY_MAX_BYTES + 1)
-        if len(body) > VERIFY_MAX_BYTES:
+        try:
+            # One read would stop at what has arrived so far.
+            await request.content.readexactly(VERIFY_MAX_BYTES + 1)
             return web.Response(status=413, text="a verify request is small\n")
+        except IncompleteReadError as complete:
+            body = complete.partial
         try:
             asked = decode_request(body, VerifyRequest)
             allowed = self.may_relay(asked.node_public)

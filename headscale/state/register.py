@@ -129,6 +129,9 @@ def _join(snapshot: Snapshot, moment: Moment, request: Request) -> Effect[Outcom
         again = described(snapshot, node, request.hostinfo)
         return _stored(snapshot, node, again, ())
     check_valid(key, moment.now)
+    if node is None and request.node_key in snapshot.node_by_key:
+        # Another user's node of this machine has the key: the client makes a new one and comes back with it.
+        return Effect(snapshot, Expired())
     claimed, spent = claim(snapshot, key)
     if node is None:
         return _admit(claimed, moment, request, key, spent)

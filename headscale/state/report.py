@@ -5,7 +5,9 @@ update beside it and may be older here, so only what is there and non-zero count
 """
 
 import ipaddress
+import re
 from dataclasses import replace
+from typing import Final
 
 from msgspec import structs
 
@@ -60,16 +62,20 @@ def usable_endpoints(endpoints: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(endpoint for endpoint in endpoints[:ENDPOINTS_MAX] if _is_usable(endpoint))
 
 
+_ENDPOINT: Final = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<v4>[0-9.]+)):(?P<port>[0-9]{1,5})", re.ASCII)
+
+
 def _is_usable(endpoint: str) -> bool:
-    host, _, port = endpoint.rpartition(":")
+    found = _ENDPOINT.fullmatch(endpoint)
+    if found is None or not 0 < int(found["port"]) < 65536:
+        return False
     try:
-        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+        if found["v4"]:
+            ipaddress.IPv4Address(found["v4"])
+            return True
+        return not ipaddress.IPv6Address(found["v6"]).is_link_local
     except ValueError:
         return False
-    in_brackets = host.startswith("[")
-    if in_brackets != (address.version == 6) or not port.isdecimal() or not 0 < int(port) < 65536:
-        return False
-    return not (address.version == 6 and (address.is_link_local or address.scope_id))
 
 
 def _is_blank(hostinfo: Hostinfo) -> bool:

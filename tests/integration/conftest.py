@@ -2,17 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from harness.servers.inprocess import InProcessServer
 from harness.servers.local import local_settings
-from tests.integration.fakes import Enrolled, Join, Tailnet
-
-GRACE = timedelta(milliseconds=300)
-EPHEMERAL_TIMEOUT = timedelta(minutes=5)
+from tests.integration.fakes import EPHEMERAL_TIMEOUT, GRACE, Enrolled, Join, Tailnet
 
 
 @pytest.fixture

@@ -14,6 +14,9 @@ from headscale.records import Node
 
 # Everything here happens within milliseconds; only a failure waits for so long.
 PATIENCE_S = 10.0
+# How long the server of these tests takes a client that left for one that changes networks.
+GRACE = timedelta(milliseconds=300)
+EPHEMERAL_TIMEOUT = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)

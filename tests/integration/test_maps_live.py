@@ -1,7 +1,7 @@
 """What clients are told over real sockets while others come, change and go."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
 
 import pytest
@@ -14,8 +14,16 @@ from harness.servers.rest import RestAdmin
 from headscale.app import running
 from headscale.clock import SystemClock
 from headscale.mapper.fanout import KEEP_ALIVE_S
-from tests.integration.conftest import EPHEMERAL_TIMEOUT, GRACE
-from tests.integration.fakes import PATIENCE_S, Enrolled, Join, Tailnet, registered, until
+from tests.integration.fakes import (
+    EPHEMERAL_TIMEOUT,
+    GRACE,
+    PATIENCE_S,
+    Enrolled,
+    Join,
+    Tailnet,
+    registered,
+    until,
+)
 
 DEAD = (PollEnded, SessionClosed, StreamCut)
 
@@ -25,6 +33,12 @@ async def next_change(stream: MapStream) -> dict[str, object]:
     message = await stream.next_message(within=PATIENCE_S)
     assert message.pop("ControlTime")
     return message
+
+
+async def drain(stream: MapStream) -> None:
+    """Read until the poll ends, which raises."""
+    while True:
+        await stream.next_message(within=PATIENCE_S)
 
 
 @pytest.fixture
@@ -164,8 +178,7 @@ async def test_a_deleted_node_goes_and_its_poll_ends(pair: Pair, tailnet: Tailne
     await tailnet.server.delete_node(str(two.id))
     await until(first, lambda netmap: two.id not in netmap.peers)
     with pytest.raises(PollEnded):
-        while True:
-            await second.next_message(within=PATIENCE_S)
+        await drain(second)
     with pytest.raises(AnswerRefused, match="404: node not found"):
         await two.client.stream_map()
     assert (await two.client.register())["Error"].startswith("this server takes no interactive logins")
@@ -265,14 +278,13 @@ async def test_three_clients_agree_after_a_storm(join: Join, tailnet: Tailnet) -
 async def test_a_server_that_comes_back_finds_its_clients_as_they_were(pair: Pair, tailnet: Tailnet) -> None:
     """Polls end in good order; after the start the same keys poll again, with the same addresses."""
     one, first, two, second = pair
-    addresses = {node.id: node.addresses for node in await tailnet.server.nodes()}  # type: ignore[misc]
+    addresses = {node.id: node.addresses for node in await tailnet.server.nodes()}
     await tailnet.server.stop()
     for stream in (first, second):
         with pytest.raises(DEAD):
-            while True:
-                await stream.next_message(within=PATIENCE_S)
+            await drain(stream)
     await tailnet.server.start()
-    assert {node.id: node.addresses for node in await tailnet.server.nodes()} == addresses  # type: ignore[misc]
+    assert {node.id: node.addresses for node in await tailnet.server.nodes()} == addresses
     assert not any(node.online for node in await tailnet.server.nodes())
     assert (await one.client.register())["MachineAuthorized"] is True
     again = await one.stream()
@@ -302,9 +314,9 @@ class Hastened(SystemClock):
 
 
 @pytest.fixture
-def settings() -> AsyncIterator[LocalSettings]:
+def settings() -> Iterator[LocalSettings]:
     made = local_settings("127.0.0.1", ephemeral_timeout=EPHEMERAL_TIMEOUT)
-    yield made  # type: ignore[misc]
+    yield made
     remove_data(made)
 
 

@@ -9,7 +9,7 @@ from aiohttp import web
 from headscale.api.v1.body import answer, in_utc, parse_id, read_body
 from headscale.api.v1.objects import node_object
 from headscale.clock import Clock
-from headscale.errors import Malformed, NotFound
+from headscale.errors import Conflict, Malformed, NotFound
 from headscale.records import Node
 from headscale.state.nodes import delete_node, expire_node, find_node, rename_node
 from headscale.state.writer import Writer
@@ -73,12 +73,12 @@ class Nodes:
         return self._one(node)
 
     async def rename(self, request: web.Request) -> web.Response:
-        """Another given name, exactly as asked."""
-        return self._one(
-            await self._writer.apply(
-                partial(rename_node, node_id=_id(request), name=request.match_info["name"])
-            )
-        )
+        """Another given name, exactly as asked; a taken one is a 400, as the peer's scripts expect."""
+        step = partial(rename_node, node_id=_id(request), name=request.match_info["name"])
+        try:
+            return self._one(await self._writer.apply(step))
+        except Conflict as problem:
+            raise Malformed(str(problem)) from problem
 
     def _one(self, node: Node) -> web.Response:
         return answer({"node": node_object(self._writer.snapshot, node)})

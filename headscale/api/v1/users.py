@@ -7,6 +7,7 @@ from aiohttp import web
 
 from headscale.api.v1.body import answer, parse_id, read_body
 from headscale.api.v1.objects import user_object
+from headscale.errors import Conflict, Malformed
 from headscale.state.users import create_user, delete_user, rename_user
 from headscale.state.writer import Writer
 
@@ -62,8 +63,12 @@ class Users:
         return answer({"users": [user_object(user) for user in users]})
 
     async def delete(self, request: web.Request) -> web.Response:
-        """Forget a user without nodes."""
-        await self._writer.apply(partial(delete_user, user_id=parse_id(request.match_info["id"], "user")))
+        """Forget a user without nodes; with nodes it is a 400, as the peer's scripts expect."""
+        user_id = parse_id(request.match_info["id"], "user")
+        try:
+            await self._writer.apply(partial(delete_user, user_id=user_id))
+        except Conflict as problem:
+            raise Malformed(str(problem)) from problem
         return answer({})
 
     async def rename(self, request: web.Request) -> web.Response:

@@ -135,7 +135,7 @@ def test_an_error_for_machines_is_an_object(call: Tool) -> None:
         (("things", "bogus"), "No such command 'bogus'"),
         (("things", "list", "extra"), "unexpected extra argument (extra)"),
         (("things", "fail"), "Missing argument 'HOW'"),
-        (("-o", "xml", "where"), "'xml' is not one of 'json'"),
+        (("-o", "xml", "where"), "'xml' is none of json"),
         (("where", "--bogus"), "No such option"),
     ],
 )

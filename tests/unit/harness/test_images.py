@@ -58,7 +58,7 @@ def test_the_variable_names_the_image(tmp_path: Path) -> None:
 
 def test_a_named_image_that_is_nowhere_is_an_error(tmp_path: Path) -> None:
     """The chain does not quietly go on past what the user asked for."""
-    with pytest.raises(Missing, match="HARNESS_CLIENT_IMAGE names mine:1"):
+    with pytest.raises(Missing, match="neither the engine nor a registry has the image mine:1"):
         images(FakeEngine(), tmp_path, HARNESS_CLIENT_IMAGE="mine:1").find(OLDEST)
 
 

@@ -69,7 +69,9 @@ def test_the_rust_client_has_no_tailscale_binaries(tmp_path: Path) -> None:
 
 def fake_rust(folder: Path, version: str) -> dict[str, str]:
     for name in ("cargo", "rustc"):
-        (folder / name).write_text(f"#!/bin/sh\necho 'release: {version}'\necho 'host: x86_64-unknown-linux-gnu'\n")
+        (folder / name).write_text(
+            f"#!/bin/sh\necho 'release: {version}'\necho 'host: x86_64-unknown-linux-gnu'\n"
+        )
         (folder / name).chmod(0o755)
     return {"PATH": str(folder)}
 
@@ -84,7 +86,9 @@ def test_rust_on_path_is_found_with_its_version_and_target(tmp_path: Path) -> No
 def test_a_machine_without_cargo_hears_what_is_missing(tmp_path: Path) -> None:
     """There is no wheel to fall back on."""
     with pytest.raises(Missing, match=r"needs cargo and rustc 1\.92"):
-        Provisioner(Cache(tmp_path, report=silent), report=silent, environ={"PATH": str(tmp_path)}).programs(RUST)
+        Provisioner(Cache(tmp_path, report=silent), report=silent, environ={"PATH": str(tmp_path)}).programs(
+            RUST
+        )
 
 
 def test_an_old_rust_is_missing_too(tmp_path: Path) -> None:

@@ -121,6 +121,17 @@ def test_another_user_on_the_same_machine_gets_a_second_node() -> None:
     assert after.nodes[2].ipv4 != after.nodes[1].ipv4
 
 
+def test_another_user_with_the_old_node_key_is_told_to_make_a_new_one() -> None:
+    """The key stays the first user's node's; nothing is spent, and the client comes back with another."""
+    snapshot, _ = joined()
+    snapshot, _, text = with_key(snapshot, 2, user_id=2)
+    effect = registered(snapshot, request(1, auth_key=text))
+    assert isinstance(effect.result, Expired)
+    assert effect.snapshot is snapshot
+    again = registered(snapshot, request(1, auth_key=text, node=nkey(9))).snapshot
+    assert (again.nodes[1].user_id, again.nodes[2].user_id) == (1, 2)
+
+
 def test_a_node_key_of_another_machine_is_refused_and_its_owner_is_untouched() -> None:
     snapshot, _ = joined()
     snapshot, _, text = with_key(snapshot, 2, reusable=True)

@@ -82,6 +82,8 @@ def test_peers_get_only_endpoints_that_they_can_dial() -> None:
         "[fe80::1%eth0]:41641",
         "2001:db8::1:41641",
         "[192.0.2.1]:1",
+        "[2001:db8::1:1",
+        "192.0.2.1:٤١",
         "192.0.2.1:0",
         "192.0.2.1:65536",
         "example.com:1",

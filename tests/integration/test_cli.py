@@ -1,0 +1,305 @@
+"""The `headscale` command as a newcomer runs it: a server by environment alone, and the verbs against it."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from harness.clients.fake import FakeClient
+from harness.servers.inprocess import InProcessServer
+from harness.servers.local import LocalSettings, local_settings, remove_data
+from harness.servers.process import ProcessServer
+from headscale.cli.main import root
+from tests.integration.fakes import registered
+
+READY = b"Ctrl-C stops the server; started again, it finds everything again.\n"
+START_S = 20.0
+# What a person at a terminal waits for.
+STOP_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A command's exit code and what it printed."""
+
+    code: int | None
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """What it printed for machines."""
+        return json.loads(self.out)
+
+
+@dataclass(slots=True)
+class Serving:
+    """A `headscale serve` that said that it is ready."""
+
+    process: asyncio.subprocess.Process
+    welcome: str
+
+    async def stop(self, number: int) -> int:
+        """Signal it; returns its exit code."""
+        self.process.send_signal(number)
+        async with asyncio.timeout(STOP_S):
+            return await self.process.wait()
+
+
+Headscale = Callable[..., Awaitable[Ran]]
+Serve = Callable[[], Awaitable[Serving]]
+
+
+@pytest.fixture
+async def settings() -> AsyncIterator[LocalSettings]:
+    made = local_settings("127.0.0.1", ephemeral_timeout=timedelta(minutes=5))
+    yield made
+    remove_data(made)
+
+
+@pytest.fixture
+def environment(settings: LocalSettings) -> dict[str, str]:
+    return {**os.environ, **ProcessServer(settings).variables, "COLUMNS": "200"}
+
+
+@pytest.fixture
+def headscale(environment: dict[str, str], tmp_path: Path) -> Headscale:
+    """Run the command to its end."""
+
+    async def ran(*words: str, typed: str | None = None, **variables: str) -> Ran:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "headscale.cli.main", *words),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**environment, **variables},
+            cwd=tmp_path,
+        )
+        async with asyncio.timeout(START_S):
+            out, err = await process.communicate(typed.encode() if typed is not None else None)
+        return Ran(process.returncode, out.decode(), err.decode())
+
+    return ran
+
+
+@pytest.fixture
+async def serve(environment: dict[str, str], tmp_path: Path) -> AsyncIterator[Serve]:
+    """Start a server; those that still run at the end are killed."""
+    async with AsyncExitStack() as stack:
+
+        async def served() -> Serving:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "headscale.cli.main", "serve"),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=environment,
+                cwd=tmp_path,
+            )
+            stack.push_async_callback(_end, process)
+            assert process.stdout is not None
+            async with asyncio.timeout(START_S):
+                welcome = await process.stdout.readuntil(READY)
+            return Serving(process, welcome.decode())
+
+        yield served
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
+
+
+async def test_the_first_start_says_what_to_do_and_that_works(
+    serve: Serve, headscale: Headscale, settings: LocalSettings
+) -> None:
+    """URL, data directory, and commands that let a client in as they stand."""
+    welcome = (await serve()).welcome
+    assert settings.url in welcome
+    assert str(settings.data) in welcome
+    commands = re.findall(r"^  headscale (.*)$", welcome, re.MULTILINE)
+    assert commands == ["users create me", "preauthkeys create --user 1"]
+    results = [await headscale(*command.split()) for command in commands]
+    assert [ran.code for ran in results] == [0, 0]
+    assert f"tailscale up --login-server {settings.url} --auth-key <the key>" in welcome
+    async with FakeClient(settings.url) as client:
+        await registered(client, results[1].out.strip())
+
+
+async def test_started_again_it_finds_everything(
+    serve: Serve, headscale: Headscale, settings: LocalSettings
+) -> None:
+    """Ctrl-C ends it within moments and without an error, with a client at its poll."""
+    first = await serve()
+    await headscale("users", "create", "me")
+    key = (await headscale("preauthkeys", "create", "-u", "1")).out.strip()
+    async with FakeClient(settings.url, hostname="laptop") as client:
+        await registered(client, key)
+        stream = await client.stream_map()
+        await stream.next_message(within=10)
+        before = (await headscale("nodes", "list", "-o", "json")).document
+        assert [node["online"] for node in before] == [True]
+        assert await first.stop(signal.SIGINT) == 0
+        assert not settings.socket.exists()
+        second = await serve()
+        assert "users create" not in second.welcome
+        after = (await headscale("nodes", "list", "-o", "json")).document
+        kept = ("id", "nodeKey", "machineKey", "ipAddresses", "givenName", "createdAt")
+        assert [[node[name] for name in kept] for node in after] == [
+            [node[name] for name in kept] for node in before
+        ]
+        assert await client.fetch_server_key() == client.server_key
+        assert (await client.register())["MachineAuthorized"] is True
+    assert await second.stop(signal.SIGTERM) == 0
+
+
+async def test_a_second_server_on_the_same_data_is_refused(
+    serve: Serve, headscale: Headscale, settings: LocalSettings
+) -> None:
+    """In words, without a traceback, and the first goes on as if nothing had been."""
+    first = await serve()
+    second = await headscale("serve")
+    assert second.code == 1
+    assert "is in use by another headscale process: stop that one first" in second.err
+    assert "Traceback" not in second.err
+    assert (await headscale("health")) == Ran(0, "ok\n", "")
+    assert await first.stop(signal.SIGINT) == 0
+
+
+async def test_a_taken_port_is_said(serve: Serve, headscale: Headscale, settings: LocalSettings) -> None:
+    """And what was begun is undone: the socket and the lock of the other data are free again."""
+    await serve()
+    other = str(settings.data / "other")
+    variables = {"HEADSCALE_DATA_DIR": other, "HEADSCALE_UNIX_SOCKET": f"{other}/s.sock"}
+    second = await headscale("serve", **variables)
+    assert second.code == 1
+    assert re.search(r"Error: cannot listen on 127\.0\.0\.1:\d+/(tcp|udp): ", second.err)
+    assert "Traceback" not in second.err
+    assert not Path(other, "s.sock").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("HEADSCALE_DATA_DIR", "/dev/null/data", "data_dir: cannot make /dev/null/data"),
+        ("HEADSCALE_NOISE_PRIVATE_KEY_PATH", "/dev/null", "/dev/null: not a private key"),
+        ("HEADSCALE_UNIX_SOCKET", "/tmp/" + "x" * 120, "unix_socket: "),
+        ("HEADSCALE_LISTEN_ADDR", "nonsense", "listen_addr: 'nonsense' is not host:port"),
+    ],
+)
+async def test_what_keeps_a_server_from_starting_is_one_message(
+    headscale: Headscale, variable: str, value: str, message: str
+) -> None:
+    ran = await headscale("serve", **{variable: value})
+    assert ran.code == 1
+    assert message in ran.err
+    assert "Traceback" not in ran.err
+
+
+async def test_verbs_round_trip(server: InProcessServer) -> None:
+    """Users, keys and nodes: made, listed, changed, ended, deleted. (In this process, because it is quicker.)"""
+    environment = ProcessServer(server.settings).variables
+
+    async def asked(*words: str) -> Any:
+        ran = await asyncio.to_thread(CliRunner().invoke, root, [*words, "-o", "json"], env=environment)
+        assert (ran.exit_code, ran.stderr) == (0, ""), words
+        return json.loads(ran.stdout)
+
+    assert (await asked("users", "create", "alice", "-d", "Alice", "-e", "a@example.com"))["id"] == "1"
+    assert (await asked("users", "rename", "-n", "alice", "-r", "alicia"))["name"] == "alicia"
+    assert [user["email"] for user in await asked("users", "list", "-n", "alicia")] == ["a@example.com"]
+    key = await asked("preauthkeys", "create", "-u", "1", "--reusable", "--ephemeral", "-e", "30d")
+    tagged = await asked("preauthkeys", "create", "--tags", "tag:a,tag:b", "--tags", "tag:c")
+    assert tagged["aclTags"] == ["tag:a", "tag:b", "tag:c"]
+    async with FakeClient(server.url, hostname="one") as client:
+        await registered(client, key["key"])
+        assert (await asked("nodes", "rename", "-i", "1", "two"))["givenName"] == "two"
+        assert (await asked("nodes", "expire", "-i", "1"))["expiry"] is not None
+        assert (await asked("nodes", "expire", "-i", "1", "--disable"))["expiry"] is None
+        later = await asked("nodes", "expire", "-i", "1", "-e", "2100-01-01T00:00:00Z")
+        assert later["expiry"] == "2100-01-01T00:00:00Z"
+    assert [node["givenName"] for node in await asked("nodes", "ls", "-u", "alicia")] == ["two"]
+    assert (await asked("preauthkeys", "expire", "-i", "1")) == {}
+    listed = (await asked("preauthkeys", "list"))[0]
+    assert (listed["key"][-4:], listed["reusable"], listed["ephemeral"]) == ("-***", True, True)
+    assert (await asked("nodes", "delete", "-i", "1", "--force")) == {}
+    for number in ("1", "2"):
+        assert (await asked("preauthkeys", "delete", "-i", number)) == {}
+    assert (await asked("users", "destroy", "-n", "alicia", "--force")) == {}
+    assert [await asked(noun, "list") for noun in ("users", "preauthkeys", "nodes")] == [[], [], []]
+
+
+async def test_people_get_words_and_tables(server: InProcessServer, headscale: Headscale) -> None:
+    """Results on stdout, questions and errors on stderr, and an exit code."""
+    at = ProcessServer(server.settings).variables
+    assert (await headscale("users", "create", "alice", **at)).out == "User created: alice (ID 1)\n"
+    listed, kept, refused, unknown = await asyncio.gather(
+        headscale("users", "list", **at),
+        headscale("users", "destroy", "-i", "1", typed="n\n", **at),
+        headscale("users", "create", "alice", **at),
+        headscale("nodes", "delete", "-i", "7", "-o", "json", "--force", **at),
+    )
+    heading, row = listed.out.splitlines()
+    assert heading.split() == ["ID", "Name", "Username", "Email", "Created"]
+    assert row.split()[:2] == ["1", "alice"]
+    assert (kept.code, kept.out) == (0, "User not destroyed\n")
+    assert "Delete user alice (ID 1)" in kept.err
+    assert refused == Ran(1, "", "Error: a user named 'alice' exists already\n")
+    assert (unknown.code, unknown.out) == (1, "")
+    assert json.loads(unknown.err) == {"error": "no node has the id 7"}
+
+
+async def test_without_a_server_a_verb_says_so(headscale: Headscale, settings: LocalSettings) -> None:
+    ran = await headscale("users", "list", HEADSCALE_CLI_TIMEOUT="200ms")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == (
+        f"Error: no server answers at {settings.socket}: start it with `headscale serve`, or name its "
+        "configuration with -c\n"
+    )
+
+
+async def test_a_configuration_is_checked_without_a_trace(
+    headscale: Headscale, settings: LocalSettings, tmp_path: Path
+) -> None:
+    """Good or bad, nothing is made."""
+    good = await headscale("configtest")
+    assert (good.code, good.out) == (0, "the defaults: ok\n")
+    bad = await headscale("configtest", HEADSCALE_LOG_LEVEL="loud", HEADSCALE_POLICY_PATH="p")
+    assert bad.code == 1
+    assert "log.level: 'loud' is none of trace, debug, info, warn, error" in bad.err
+    later = await headscale("configtest", HEADSCALE_POLICY_PATH="p")
+    assert "without effect in this version: policy.path" in later.out
+    assert list(settings.data.iterdir()) == list(tmp_path.iterdir()) == []
+
+
+async def test_json_logs_have_stdout_to_themselves(
+    environment: dict[str, str], tmp_path: Path, headscale: Headscale
+) -> None:
+    """As log collectors read them: every line an object."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "headscale.cli.main", "serve"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**environment, "HEADSCALE_LOG_FORMAT": "json"},
+        cwd=tmp_path,
+    )
+    try:
+        assert (await headscale("health", HEADSCALE_CLI_TIMEOUT="15s")).code == 0
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(STOP_S):
+            out, err = await process.communicate()
+    finally:
+        await _end(process)
+    assert (process.returncode, err) == (0, b"")
+    assert [json.loads(line)["message"] for line in out.splitlines()][-1] == "stopped"

@@ -1,0 +1,172 @@
+"""What anybody may ask the main listener."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from harness.servers.inprocess import InProcessServer
+from headscale import __version__
+from headscale.control.public import VERIFY_MAX_BYTES
+from headscale.keys import ZERO_MACHINE_KEY, parse_machine_key
+from tests.integration.fakes import Join
+
+HEADERS = {
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+@pytest.fixture
+async def http(server: InProcessServer) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(server.url) as session:
+        yield session
+
+
+async def test_a_client_fetches_our_key(http: aiohttp.ClientSession) -> None:
+    """tailscale-rs needs the legacy field to exist."""
+    async with http.get("/key", params={"v": "142"}) as answer:
+        assert (answer.status, answer.content_type) == (200, "application/json")
+        document = await answer.json()
+    assert document["legacyPublicKey"] == ZERO_MACHINE_KEY
+    assert parse_machine_key(document["publicKey"]) != ZERO_MACHINE_KEY
+
+
+@pytest.mark.parametrize("query", ["", "?v=", "?v=x", "?v=-1", "?v=0", "?v=1e3", "?v=9999999999", "?v=٣"])
+async def test_a_key_is_for_clients_that_say_their_version(http: aiohttp.ClientSession, query: str) -> None:
+    async with http.get(f"/key{query}") as answer:
+        assert answer.status == 400
+
+
+async def test_health_is_that_of_the_database(
+    http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with http.get("/health") as answer:
+        assert (answer.status, answer.content_type) == (200, "application/health+json")
+        assert await answer.json() == {"status": "pass"}
+
+    def broken(engine: AsyncEngine) -> None:
+        raise OSError("secret path of the disk")
+
+    monkeypatch.setattr(AsyncEngine, "connect", broken)
+    async with http.get("/health") as answer:
+        assert (answer.status, await answer.json()) == (500, {"status": "fail"})
+
+
+async def test_the_version_is_ours(http: aiohttp.ClientSession) -> None:
+    async with http.get("/version") as answer:
+        assert (await answer.json())["version"] == __version__
+
+
+async def test_search_engines_are_told_to_stay_out(http: aiohttp.ClientSession) -> None:
+    async with http.get("/robots.txt") as answer:
+        assert "Disallow: /" in await answer.text()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/health", 200),
+        ("GET", "/key", 400),
+        ("GET", "/nothing/here", 404),
+        ("GET", "/api/v1/user", 404),
+        ("POST", "/machine/register", 404),
+        ("DELETE", "/health", 405),
+        ("GET", "/verify", 405),
+    ],
+)
+async def test_every_answer_has_the_security_headers(
+    http: aiohttp.ClientSession, method: str, path: str, status: int
+) -> None:
+    """Refusals too; the admin API and the clients' paths are not to be had here."""
+    async with http.request(method, path) as answer:
+        assert answer.status == status
+        assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
+
+
+async def verify(http: aiohttp.ClientSession, body: object) -> tuple[int, object]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    async with http.post("/verify", data=data) as answer:
+        return answer.status, json.loads(await answer.text()) if answer.status == 200 else await answer.text()
+
+
+async def test_a_relay_may_serve_our_nodes(http: aiohttp.ClientSession, join: Join) -> None:
+    """However the relay writes the question."""
+    node = await join("node")
+    key = node.client.node_key
+    for asked in (
+        {"NodePublic": key, "Source": "192.0.2.1"},
+        {"nodepublic": key},
+        {"NodePublic": key.upper().replace("NODEKEY", "nodekey")},
+    ):
+        assert await verify(http, asked) == (200, {"Allow": True})
+
+
+async def test_a_relay_may_not_serve_strangers(http: aiohttp.ClientSession) -> None:
+    for key in ("a" * 64, "0" * 64):
+        assert await verify(http, {"NodePublic": f"nodekey:{key}"}) == (200, {"Allow": False})
+
+
+async def test_a_node_that_ended_or_went_is_a_stranger(
+    http: aiohttp.ClientSession, join: Join, server: InProcessServer
+) -> None:
+    ended, gone = await join("ended"), await join("gone")
+    await server.expire_node(str(ended.id))
+    await server.delete_node(str(gone.id))
+    for one in (ended, gone):
+        assert await verify(http, {"NodePublic": one.client.node_key}) == (200, {"Allow": False})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b"\xff",
+        b"[" * 3000,
+        {"NodePublic": 5},
+        {"NodePublic": "mkey:" + "a" * 64},
+        {"NodePublic": ""},
+    ],
+)
+async def test_a_question_that_is_none_is_refused(http: aiohttp.ClientSession, body: object) -> None:
+    assert (await verify(http, body))[0] == 400
+
+
+async def test_a_question_is_small(http: aiohttp.ClientSession, join: Join) -> None:
+    """Up to its limit and not one byte more, whether the length is told or not."""
+    node = await join("node")
+    start = json.dumps({"NodePublic": node.client.node_key}).encode()
+    full = start + b" " * (VERIFY_MAX_BYTES - len(start))
+    assert await verify(http, full) == (200, {"Allow": True})
+    assert (await verify(http, full + b" "))[0] == 413
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield full
+        yield b" "
+
+    async with http.post("/verify", data=pieces()) as answer:
+        assert answer.status == 413
+
+
+async def test_a_question_may_arrive_in_pieces(server: InProcessServer, join: Join) -> None:
+    """As a network cuts it."""
+    node = await join("node")
+    body = json.dumps({"NodePublic": node.client.node_key}).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.settings.port)
+    writer.write(f"POST /verify HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+    for piece in (body[:20], body[20:]):
+        await writer.drain()
+        await asyncio.sleep(0.02)
+        writer.write(piece)
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    writer.close()
+    await writer.wait_closed()
