@@ -156,7 +156,7 @@ class Provisioner:
         argv: list[str | Path] = [rust.cargo, "build", "--release", "--locked", "--target", rust.target]
         argv += ["--manifest-path", RUST_SOURCE / "Cargo.toml", "--target-dir", work]
         run_long(
-            f"building the Rust client with Rust {rust.version} (about five minutes on two cores)",
+            f"building the Rust client with Rust {rust.version} (about seven minutes on two cores)",
             argv,
             log=folder / "build.log",
             report=self._report,

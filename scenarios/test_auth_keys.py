@@ -2,14 +2,14 @@
 
 from datetime import timedelta
 
-from harness.clients.tailscaled import TailscaledClient
+from harness.clients.base import Ability, Client
 from harness.conditions import needs_login, no_peer
 from harness.servers.base import only_these
 from harness.tailnet import Tailnet, gather
 from harness.wait import Budget, until_it_holds
 
 
-async def refused(tailnet: Tailnet, client: TailscaledClient, key_text: str, *words: str) -> None:
+async def refused(tailnet: Tailnet, client: Client, key_text: str, *words: str) -> None:
     """The client is not let in with this key, its user reads these words, and it stays out."""
     result = await client.up(tailnet.server.url, auth_key=key_text)
     assert not result.ok, f"{client.name} was let in"
@@ -63,7 +63,7 @@ async def test_a_text_that_is_no_key_is_refused(tailnet: Tailnet) -> None:
 async def test_an_ephemeral_key_makes_nodes_that_go_with_their_machine(tailnet: Tailnet) -> None:
     """A client that joined with an ephemeral key disappears for everyone when it logs out."""
     stays = await tailnet.join("alice", name="stays")
-    clients = await tailnet.join_each("alice", ephemeral=True)
+    clients = await tailnet.join_each("alice", able=Ability.LOGOUT, ephemeral=True)
     names = await tailnet.each(clients, tailnet.given_name)
     await tailnet.meshed([stays, *clients])
     await tailnet.each(clients, lambda client: client.logout())

@@ -1,5 +1,6 @@
 """Who joins reaches everybody: by address and by name, directly and through the relay."""
 
+from harness.clients.base import Ability
 from harness.conditions import direct_to, relayed_to
 from harness.faults import direct_blocked
 from harness.reach import assert_reach
@@ -21,7 +22,7 @@ async def test_names_resolve_and_lead_to_their_nodes(tailnet: Tailnet) -> None:
 
 async def test_the_relay_carries_what_cannot_go_directly(tailnet: Tailnet) -> None:
     """With direct UDP blocked everything goes through the relay; unblocked, the paths become direct again."""
-    clients = await tailnet.join_each()
+    clients = await tailnet.join_each(able=Ability.PATHS)
     await tailnet.reach(clients)
     first, *others = clients
     names = [await tailnet.given_name(client) for client in others]

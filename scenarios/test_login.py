@@ -1,6 +1,6 @@
 """Leaving and coming back: down and up, logout and login, as the same user and as another."""
 
-from harness.clients.tailscaled import TailscaledClient
+from harness.clients.base import Ability, Client
 from harness.conditions import needs_login, no_peer, running, sees_expired, sees_offline, sees_online, stopped
 from harness.reach import assert_reach
 from harness.servers.base import ServerNode
@@ -15,13 +15,13 @@ def identity(nodes: list[ServerNode]) -> list[tuple[str, tuple[str, ...], str]]:
 
 async def test_down_and_up_again(tailnet: Tailnet) -> None:
     """Peers see a client that is down go offline and not answer; up again, all is as before."""
-    first, *others = await tailnet.join_each()
+    first, *others = await tailnet.join_each(able=Ability.DOWN)
     before = identity(await tailnet.server.nodes())
     name = await tailnet.given_name(first)
     assert (await first.down()).ok
     await first.until(stopped(), Budget.DAEMON)
     await tailnet.changes(others, sees_offline(name), Budget.OFFLINE)
-    assert (await first.cli("up")).ok
+    assert (await first.reconnect()).ok
     await first.until(running(), Budget.JOIN)
     await tailnet.changes(others, sees_online(name), Budget.SYNC)
     await tailnet.reach([first, *others])
@@ -30,12 +30,12 @@ async def test_down_and_up_again(tailnet: Tailnet) -> None:
 
 async def test_logout_and_login_as_the_same_user(tailnet: Tailnet) -> None:
     """A client that logs out is expired for its peers; logged in again it is the same node, with a new key."""
-    clients = await tailnet.join_each()
-    watcher = await tailnet.join("alice", name="watcher")
+    clients = await tailnet.join_each(able=Ability.LOGOUT)
+    watcher = await tailnet.join("alice", clients[-1].release, name="watcher")
     before = await tailnet.server.nodes()
     names = await tailnet.each(clients, tailnet.given_name)
 
-    async def log_out(client: TailscaledClient) -> None:
+    async def log_out(client: Client) -> None:
         assert (await client.logout()).ok
         await client.until(needs_login(), Budget.SYNC)
 
@@ -43,7 +43,7 @@ async def test_logout_and_login_as_the_same_user(tailnet: Tailnet) -> None:
     for name in names:
         await watcher.until(sees_expired(name), Budget.SYNC)
 
-    async def log_in(client: TailscaledClient) -> None:
+    async def log_in(client: Client) -> None:
         await tailnet.log_in(client, await tailnet.auth_key("alice"))
 
     await tailnet.each(clients, log_in)
@@ -56,10 +56,10 @@ async def test_logout_and_login_as_the_same_user(tailnet: Tailnet) -> None:
 
 async def test_logout_and_login_as_another_user(tailnet: Tailnet) -> None:
     """The machine becomes a second node of the other user; the first one stays with its owner, logged out."""
-    clients = await tailnet.join_each("alice")
+    clients = await tailnet.join_each("alice", able=Ability.LOGOUT)
     before = await tailnet.server.nodes()
 
-    async def change_user(client: TailscaledClient) -> None:
+    async def change_user(client: Client) -> None:
         assert (await client.logout()).ok
         await client.until(needs_login(), Budget.SYNC)
         await tailnet.log_in(client, await tailnet.auth_key("bob"))

@@ -1,5 +1,6 @@
 """Names: what an administrator or a client changes is what the others resolve."""
 
+from harness.clients.base import Ability
 from harness.conditions import no_peer, own_name, sees
 from harness.reach import assert_reach
 from harness.tailnet import Tailnet
@@ -28,7 +29,7 @@ async def test_two_machines_of_one_name_get_two_names(tailnet: Tailnet) -> None:
 
 async def test_a_client_that_renames_itself_is_followed(tailnet: Tailnet) -> None:
     """`tailscale set --hostname` changes the name that peers see, made into a proper label."""
-    renamed, *others = await tailnet.join_each()
+    renamed, *others = await tailnet.join_each(able=Ability.PREFS)
     others = others or [await tailnet.join("alice")]
     assert (await renamed.set("--hostname=Joe's Mac mini")).ok
     await tailnet.changes(others, sees(["joes-mac-mini"]), Budget.SYNC)

@@ -26,11 +26,13 @@ class Ability(StrEnum):
     DOWN = "down"
     """It can leave and come back without logging in again."""
     LOGOUT = "logout"
-    """It can give its node key up and log in anew, and hold several logins."""
+    """It can give its node key up and log in anew, hold several logins, and follow a peer to its new key."""
     PREFS = "prefs"
     """It has preferences that its user sets and reads, and a command line for them."""
     PATHS = "paths"
     """It tells whether a peer is reached directly or through DERP, and can be kept from going directly."""
+    OUTAGE = "outage"
+    """Its tunnel carries on while the control server is away."""
 
 
 @dataclass(frozen=True, slots=True)

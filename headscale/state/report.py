@@ -62,7 +62,9 @@ def usable_endpoints(endpoints: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(endpoint for endpoint in endpoints[:ENDPOINTS_MAX] if _is_usable(endpoint))
 
 
-_ENDPOINT: Final = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<v4>[0-9.]+)):(?P<port>[0-9]{1,5})", re.ASCII)
+_ENDPOINT: Final = re.compile(
+    r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<v4>[0-9.]+)):(?P<port>[0-9]{1,5})", re.ASCII
+)
 
 
 def _is_usable(endpoint: str) -> bool:

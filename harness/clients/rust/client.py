@@ -3,7 +3,9 @@
 tailscale-rs 0.6.1 is a library without a command line, a DNS resolver or a kernel interface: its tailnet is
 inside the program, and so are our echo service and probes. What its users would have to write around it (watching
 the control connection, stopping and starting it) the program does; what the library cannot do at all raises
-Unsupported. See `abilities`.
+Unsupported. See `abilities`: without OUTAGE, because the library's runtime ends, tunnel and all, when it cannot
+reach the control server five times in a row, which takes it a few milliseconds; and it goes on using the session
+with a peer whose node key has changed (ts_tunnel endpoint.rs, upsert_peer), so such a peer stays out of reach.
 """
 
 import asyncio

@@ -1,8 +1,9 @@
 //! The node through its lives: up, down, and what a program that uses the crate must do to stay connected.
 //!
-//! The runtime of 0.6.1 takes the control connection up again at most five times in a row, at once and without
-//! a pause; after that it never does, and only the data path lives on. So we watch it: when control is lost for
-//! good, we wait until the server takes connections, and then start a new runtime with the same keys.
+//! The runtime of 0.6.1 takes a lost control connection up again five times, at once and without a pause. When
+//! the server is away for longer, the control runner is gone for good, and it may take the data path along
+//! (ts_runtime supervises it with kameo's defaults). So we watch it: when control is lost, we wait until the
+//! server takes connections, and then start a new runtime with the same keys.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -347,7 +348,10 @@ impl Node {
                 Asked::Gone => gone += 1,
             }
             if gone == GONE_AFTER {
-                self.set(|now| now.trouble = Some("the control connection is lost".to_owned()));
+                self.set(|now| {
+                    now.state = "Starting";
+                    now.trouble = Some("the control connection is lost".to_owned());
+                });
                 return false;
             }
             let _ = timeout(LOOK, changes.changed()).await;
