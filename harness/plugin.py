@@ -20,7 +20,7 @@ import pytest_asyncio
 from harness.strict import strict, unavailable
 
 if TYPE_CHECKING:  # nothing heavy at import: the plugin is loaded for every pytest run of its environment
-    from harness.backends.base import Backend, Network
+    from harness.backends.network import Backend, Network
     from harness.servers.base import ControlServer
     from harness.tailnet import Tailnet
     from harness.versions import Release

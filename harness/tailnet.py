@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from harness.backends.base import Network
+from harness.backends.network import Network
 from harness.clients.base import Ability, By, Client, CliResult
 from harness.clients.start import abilities, start
 from harness.conditions import has_addresses, running, sees

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from harness.backends.base import Backend, Capability
+from harness.backends.base import Capability
+from harness.backends.network import Backend
 from harness.history import History
 from harness.plugin import check_needs
 from harness.servers.base import all_online

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 
-from harness.backends.base import Backend
+from harness.backends.network import Backend
 from harness.backends.process import ProcessBackend
 from harness.cache import Cache, cache_root
 from harness.errors import HarnessError, Missing

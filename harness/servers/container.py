@@ -16,8 +16,9 @@ from pathlib import Path
 
 import aiohttp
 
-from harness.backends.base import Completed, Network
+from harness.backends.base import Completed
 from harness.backends.machine import Machine
+from harness.backends.network import Network
 from harness.errors import HarnessError
 from harness.servers.command import CommandAdmin
 from harness.servers.relay import start_relay

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from harness import conditions
-from harness.backends.base import Backend, Capability, Network
+from harness.backends.base import Capability
 from harness.backends.choose import NAMES, choose
 from harness.backends.machine import Machine
+from harness.backends.network import Backend, Network
 from harness.clients.tailscaled import DAEMON, start_client
 from harness.errors import BuildFailed, ExecTimedOut, Missing, NotAnswering
 from harness.faults import cut, direct_blocked, paused

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from harness.backends.base import Network
 from harness.backends.choose import choose
+from harness.backends.network import Network
 from harness.clients.rust.client import RustClient, start_rust_client
 from harness.clients.tailscaled import TailscaledClient, start_client
 from harness.conditions import (
