@@ -156,11 +156,13 @@ async def make_tailnet(
     opened: list[Tailnet] = []
     async with AsyncExitStack() as stack:
 
-        async def make(*, ephemeral_timeout: timedelta = timedelta(minutes=30)) -> "Tailnet":
+        async def make(
+            *, ephemeral_timeout: timedelta = timedelta(minutes=30), with_tls: bool = False
+        ) -> "Tailnet":
             network = await stack.enter_async_context(
                 backend.network(_network_name(request.node, len(opened)))
             )
-            server = _server(request, network, ephemeral_timeout)
+            server = _server(request, network, ephemeral_timeout, with_tls=with_tls)
             tailnet = await stack.enter_async_context(open_tailnet(server, network, releases, History()))
             opened.append(tailnet)
             return tailnet
@@ -190,18 +192,21 @@ def check_needs(node: pytest.Item, backend: "Backend") -> None:
 
 
 def _server(
-    request: pytest.FixtureRequest, network: "Network", ephemeral_timeout: timedelta
+    request: pytest.FixtureRequest, network: "Network", ephemeral_timeout: timedelta, *, with_tls: bool
 ) -> "ControlServer":
+    from harness.errors import Unsupported
     from harness.servers.local import local_settings
 
     kind = request.config.getoption("--server")
     image = request.config.getoption("--control-image")
     needed = {marker.args[0] for marker in request.node.iter_markers("server")}
+    if image and with_tls:
+        raise Unsupported("a server from an image has no certificate")
     if image:
         from harness.servers.container import ContainerServer
 
         return ContainerServer(network, image, ephemeral_timeout=ephemeral_timeout)
-    settings = local_settings(network.host_address, ephemeral_timeout=ephemeral_timeout)
+    settings = local_settings(network.host_address, ephemeral_timeout=ephemeral_timeout, with_tls=with_tls)
     if kind == "process" or "process" in needed:
         from harness.servers.process import ProcessServer
 

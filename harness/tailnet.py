@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from harness.backends.machine import Machine
 from harness.backends.network import Network
 from harness.clients.base import Ability, By, Client, CliResult
 from harness.clients.start import abilities, start
@@ -27,6 +28,7 @@ from harness.wait import Budget, Condition, until
 T = TypeVar("T")
 
 HOUR = timedelta(hours=1)
+AUTHORITY = "authority.pem"
 
 FAMILIES: tuple[By, ...] = ("ipv4", "ipv6")
 
@@ -100,10 +102,17 @@ class Tailnet:
         """A started client that is not logged in."""
         unique = name or f"c{next(self._numbers)}-{str(release).replace('.', '-')}"
         machine = await self.network.machine(unique, release)
-        client = await start(machine, release)
+        client = await start(machine, release, env=self._trust(machine))
         self.clients.append(client)
         self.history.record("client started", name=unique, release=str(release))
         return client
+
+    def _trust(self, machine: Machine) -> dict[str, str]:
+        """What makes a client trust the server's certificate authority."""
+        if self.server.authority is None:
+            return {}
+        (machine.data / AUTHORITY).write_bytes(self.server.authority)
+        return {"SSL_CERT_FILE": machine.path(AUTHORITY)}
 
     async def up(
         self, client: Client, key: AuthKey | None = None, *, hostname: str | None = None

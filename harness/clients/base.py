@@ -33,6 +33,8 @@ class Ability(StrEnum):
     """It tells whether a peer is reached directly or through DERP, and can be kept from going directly."""
     OUTAGE = "outage"
     """Its tunnel carries on while the control server is away."""
+    OWN_ROOTS = "own-roots"
+    """It trusts the certificate authority that it is given (SSL_CERT_FILE)."""
 
 
 @dataclass(frozen=True, slots=True)

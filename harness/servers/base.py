@@ -80,6 +80,10 @@ class ControlServer(Admin, Protocol):
     def url(self) -> str:
         """The login server."""
 
+    @property
+    def authority(self) -> bytes | None:
+        """The certificate authority that clients must trust, PEM; None when the server has no TLS."""
+
     async def start(self) -> None:
         """Start it with the data it has, if any; returns when it answers."""
 

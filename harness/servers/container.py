@@ -34,6 +34,7 @@ class ContainerServer(CommandAdmin):
     """See ControlServer. `url` is known from the first start on."""
 
     name = "container"
+    authority = None
 
     def __init__(self, network: Network, image: str, *, ephemeral_timeout: timedelta) -> None:
         super().__init__(self._headscale)

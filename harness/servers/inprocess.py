@@ -13,7 +13,7 @@ from harness.errors import Unsupported
 from harness.servers.local import LocalSettings, remove_data
 from harness.servers.rest import RestAdmin
 from headscale.app import App, running
-from headscale.config import Config, EmbeddedDERP, Listen
+from headscale.config import Config, EmbeddedDERP, Listen, TLSFiles
 from headscale.records import DNSSettings, TailnetSettings
 
 BASE_DOMAIN = "tailnet.internal"
@@ -28,6 +28,7 @@ class InProcessServer(RestAdmin):
         super().__init__(settings.socket)
         self.settings = settings
         self.url = settings.url
+        self.authority = settings.authority
         self._grace = grace
         self._stack: AsyncExitStack | None = None
         self._app: App | None = None
@@ -76,6 +77,9 @@ def config_of(settings: LocalSettings) -> Config:
         source=None,
         data_dir=data,
         listen=Listen(host=settings.host, port=settings.port),
+        tls=TLSFiles(certificate=settings.certificate, key=settings.certificate_key)
+        if settings.authority
+        else None,
         noise_key_path=data / "noise_private.key",
         sqlite_path=settings.database,
         unix_socket=settings.socket,

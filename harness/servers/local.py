@@ -3,7 +3,7 @@
 import shutil
 import socket
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,11 +18,23 @@ class LocalSettings:
     stun_port: int
     data: Path
     ephemeral_timeout: timedelta
+    authority: bytes | None = None
+    """Who signed the server's certificate (PEM); None for a server without TLS."""
 
     @property
     def url(self) -> str:
-        """A literal address: clients then never try HTTPS at 443, whatever happened two minutes ago."""
-        return f"http://{self.host}:{self.port}"
+        """A literal address: with http clients then never try HTTPS at 443, whatever happened two minutes ago."""
+        return f"{'https' if self.authority else 'http'}://{self.host}:{self.port}"
+
+    @property
+    def certificate(self) -> Path:
+        """The server's certificate chain, where there is TLS."""
+        return self.data / "server.crt"
+
+    @property
+    def certificate_key(self) -> Path:
+        """The certificate's key."""
+        return self.data / "server.key"
 
     @property
     def socket(self) -> Path:
@@ -35,9 +47,12 @@ class LocalSettings:
         return self.data / "db.sqlite"
 
 
-def local_settings(host: str, *, ephemeral_timeout: timedelta) -> LocalSettings:
-    """Free ports on this address, and a new data directory whose path is short enough for a socket."""
-    return LocalSettings(
+def local_settings(host: str, *, ephemeral_timeout: timedelta, with_tls: bool = False) -> LocalSettings:
+    """Free ports on this address, and a new data directory whose path is short enough for a socket.
+
+    With TLS there is a certificate of a new authority in the data directory.
+    """
+    settings = LocalSettings(
         host=host,
         port=free_port(host),
         relay_port=free_port(host),
@@ -45,6 +60,19 @@ def local_settings(host: str, *, ephemeral_timeout: timedelta) -> LocalSettings:
         data=Path(tempfile.mkdtemp(prefix="hs-server-")),
         ephemeral_timeout=ephemeral_timeout,
     )
+    return _certified(settings) if with_tls else settings
+
+
+def _certified(settings: LocalSettings) -> LocalSettings:
+    import trustme
+
+    authority = trustme.CA()
+    issued = authority.issue_cert(settings.host)
+    chain = b"".join(part.bytes() for part in issued.cert_chain_pems)
+    settings.certificate.write_bytes(chain)
+    settings.certificate_key.touch(mode=0o600)
+    settings.certificate_key.write_bytes(issued.private_key_pem.bytes())
+    return replace(settings, authority=authority.cert_pem.bytes())
 
 
 def remove_data(settings: LocalSettings) -> None:

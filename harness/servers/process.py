@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import asdict
@@ -27,6 +28,7 @@ class ProcessServer(RestAdmin):
         super().__init__(settings.socket)
         self.settings = settings
         self.url = settings.url
+        self.authority = settings.authority
         self._process: asyncio.subprocess.Process | None = None
         self._log = settings.data / "server.log"
 
@@ -73,11 +75,13 @@ class ProcessServer(RestAdmin):
         await asyncio.wait_for(process.wait(), Budget.DAEMON.seconds)
 
     async def _answers(self, process: asyncio.subprocess.Process) -> None:
+        authority = self.authority.decode() if self.authority else None
+        trust = ssl.create_default_context(cadata=authority) if authority else True
         async with asyncio.timeout(Budget.DAEMON.seconds):
             async with aiohttp.ClientSession() as client:
                 while process.returncode is None:
                     with contextlib.suppress(aiohttp.ClientError):
-                        async with client.get(f"{self.url}/health") as answer:
+                        async with client.get(f"{self.url}/health", ssl=trust) as answer:
                             if answer.status == 200 and self.settings.socket.exists():
                                 return
                     await asyncio.sleep(RECHECK_SECONDS / 5)
@@ -87,7 +91,12 @@ class ProcessServer(RestAdmin):
     def variables(self) -> dict[str, str]:
         """What its commands need in their environment to find it."""
         settings = self.settings
+        tls = {
+            "HEADSCALE_TLS_CERT_PATH": str(settings.certificate),
+            "HEADSCALE_TLS_KEY_PATH": str(settings.certificate_key),
+        }
         return {
+            **(tls if settings.authority else {}),
             "HEADSCALE_DATA_DIR": str(settings.data),
             "HEADSCALE_UNIX_SOCKET": str(settings.socket),
             "HEADSCALE_SERVER_URL": settings.url,
