@@ -12,7 +12,8 @@ from headscale.control.presence import Presence
 from headscale.control.register import too_old
 from headscale.errors import NotFound
 from headscale.keys import NodeKey
-from headscale.mapper.fanout import Fanout, Stream
+from headscale.mapper.fanout import Fanout
+from headscale.mapper.stream import Stream
 from headscale.records import Node
 from headscale.state.presence import arrive
 from headscale.state.report import report

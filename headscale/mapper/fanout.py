@@ -9,21 +9,13 @@ stays stuck is cut and starts again from a full map.
 
 import asyncio
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Final, Protocol
-
-import msgspec
-from msgspec import structs
+from typing import Final
 
 from headscale.clock import Clock
-from headscale.mapper.build import build_map
-from headscale.mapper.diff import Comparison, compare, message_for
-from headscale.mapper.frames import frame
 from headscale.mapper.render import PeerBytes
+from headscale.mapper.round import Round, framed
+from headscale.mapper.stream import Stream
 from headscale.records import Node
-from headscale.state.snapshot import Snapshot
 from headscale.state.writer import Writer
 from headscale.tailcfg.maps import MapResponse
 
@@ -38,34 +30,6 @@ PAUSE_MAX_S: Final = 0.5
 SLICE_S: Final = 0.02
 
 
-class Sink(Protocol):
-    """Where a stream's bytes go."""
-
-    @property
-    def writable(self) -> bool:
-        """Whether more may be sent now."""
-
-    def send(self, data: bytes) -> None:
-        """Queue bytes; never blocks."""
-
-    def end(self) -> None:
-        """Nothing follows."""
-
-
-@dataclass(slots=True, eq=False)
-class Stream:
-    """One node's open long poll. `sent` is None until its full map went out."""
-
-    node_id: int
-    version: int
-    compress: bool
-    sink: Sink
-    sent: Snapshot | None = None
-    keep_alive_at: float = 0.0
-    stuck_since: float | None = None
-    ended: Callable[[], None] = field(default=lambda: None)
-
-
 class Fanout:
     """All open streams of a tailnet, at most one a node."""
 
@@ -75,7 +39,6 @@ class Fanout:
         self._streams: dict[int, Stream] = {}
         self._wake = asyncio.Event()
         self._peer_bytes = PeerBytes(writer.snapshot.settings)
-        self._encoder = msgspec.json.Encoder()
         writer.on_publish.append(self._wake.set)
 
     def __len__(self) -> int:
@@ -100,7 +63,7 @@ class Fanout:
 
     def one_shot(self, node: Node, *, version: int, compress: bool) -> bytes:
         """A single full map, framed."""
-        return self._framed(self._full_map(self._writer.snapshot, node, version), compress=compress)
+        return framed(self._new_round().full_map(node, version=version), compress=compress)
 
     def end_all(self) -> None:
         """End every stream in good order: the server is going down."""
@@ -122,29 +85,36 @@ class Fanout:
 
     async def _round(self) -> None:
         """Bring every stream that can be written to the newest snapshot."""
-        new = self._writer.snapshot
-        shared = _Shared(self, new)
+        now_due = self._new_round()
         turn_began = self._clock.monotonic()
         for stream in list(self._streams.values()):
-            if stream.sent is new or self._streams.get(stream.node_id) is not stream:
+            if stream.sent is now_due.snapshot or self._streams.get(stream.node_id) is not stream:
                 continue
             if stream.sink.writable:
-                self._feed(stream, new, shared)
+                self._feed(stream, now_due)
             elif stream.stuck_since is None:
                 stream.stuck_since = self._clock.monotonic()
             if self._clock.monotonic() - turn_began > SLICE_S:
                 await asyncio.sleep(0)
                 turn_began = self._clock.monotonic()
 
-    def _feed(self, stream: Stream, new: Snapshot, shared: "_Shared") -> None:
+    def _new_round(self) -> Round:
+        return Round(
+            self._writer.snapshot,
+            self._clock.now(),
+            peer_bytes=self._peer_bytes,
+            touched_since=self._writer.touched_since,
+        )
+
+    def _feed(self, stream: Stream, now_due: Round) -> None:
         stream.stuck_since = None
-        node = new.nodes.get(stream.node_id)
+        node = now_due.snapshot.nodes.get(stream.node_id)
         if node is None:  # deleted: its client is to ask again and hear that it is unknown
             self.close(stream)
             self._end(stream)
             return
-        data = shared.frame_for(stream, node)
-        stream.sent = new
+        data = now_due.frame_for(stream, node)
+        stream.sent = now_due.snapshot
         if data is not None:
             self._send(stream, data)
 
@@ -177,63 +147,4 @@ class Fanout:
             self._end(stream)
 
     def _keep_alive_frame(self, stream: Stream) -> bytes:
-        return self._framed(
-            MapResponse(control_time=self._clock.now(), keep_alive=True), compress=stream.compress
-        )
-
-    def _full_map(self, snapshot: Snapshot, node: Node, version: int) -> MapResponse:
-        return build_map(snapshot, node, peer_bytes=self._peer_bytes, version=version, now=self._clock.now())
-
-    def _framed(self, message: MapResponse, *, compress: bool) -> bytes:
-        return frame(self._encoder.encode(message), compress=compress)
-
-
-class _Shared:
-    """What one round has computed already: comparisons by epoch, and the frames that viewers share."""
-
-    def __init__(self, fanout: Fanout, new: Snapshot) -> None:
-        self._fanout = fanout
-        self._new = new
-        self._now: datetime = fanout._clock.now()
-        self._comparisons: dict[int, Comparison | None] = {}
-        self._frames: dict[tuple[int, int, bool], bytes | None] = {}
-
-    def frame_for(self, stream: Stream, node: Node) -> bytes | None:
-        """The stream's next frame; None when it has nothing to hear."""
-        comparison = self._comparison(stream.sent) if stream.sent is not None else None
-        if stream.sent is None or comparison is None:
-            return self._fanout._framed(self._start_over(stream, node), compress=stream.compress)
-        own = stream.sent.nodes.get(node.id) is not node
-        key = (stream.sent.epoch, stream.version if comparison.derp_changed else 0, stream.compress)
-        if not own and key in self._frames:
-            return self._frames[key]
-        message = message_for(
-            comparison,
-            stream.sent,
-            self._new,
-            viewer_id=node.id,
-            version=stream.version,
-            now=self._now,
-        )
-        data = self._fanout._framed(message, compress=stream.compress) if message else None
-        if not own:
-            self._frames[key] = data
-        return data
-
-    def _start_over(self, stream: Stream, node: Node) -> MapResponse:
-        """A full map. A client ignores an empty list of peers, so those that it knows from before are named."""
-        full = self._fanout._full_map(self._new, node, stream.version)
-        if stream.sent is None or full.peers:
-            return full
-        return structs.replace(full, peers_removed=tuple(sorted({*stream.sent.nodes} - {node.id})))
-
-    def _comparison(self, old: Snapshot) -> Comparison | None:
-        """None when the old snapshot is too old to compare with: then a full map is due."""
-        if old.epoch not in self._comparisons:
-            touched = self._fanout._writer.touched_since(old.epoch)
-            self._comparisons[old.epoch] = (
-                compare(old, self._new, touched, peer_bytes=self._fanout._peer_bytes)
-                if touched is not None
-                else None
-            )
-        return self._comparisons[old.epoch]
+        return framed(MapResponse(control_time=self._clock.now(), keep_alive=True), compress=stream.compress)

@@ -14,7 +14,8 @@ from harness.clients.mapframes import MapFrameReader
 from harness.clients.netmap import NetMap
 from headscale.clock import ManualClock
 from headscale.mapper import fanout as module
-from headscale.mapper.fanout import KEEP_ALIVE_S, STUCK_S, Fanout, Stream
+from headscale.mapper.fanout import KEEP_ALIVE_S, STUCK_S, Fanout
+from headscale.mapper.stream import Stream
 from headscale.records import Write
 from headscale.state.effect import Effect
 from headscale.state.nodes import delete_node, rename_node

@@ -1,0 +1,90 @@
+"""The messages that bring streams to one snapshot, each computed once and shared by all who may hear it.
+
+A round is made for a snapshot and dropped after it: comparisons are kept by the epoch that a stream is at, and
+frames by what viewers have in common.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+from msgspec import structs
+
+from headscale.mapper.build import build_map
+from headscale.mapper.diff import Comparison, compare, message_for
+from headscale.mapper.frames import frame
+from headscale.mapper.render import PeerBytes
+from headscale.mapper.stream import Stream
+from headscale.records import Node
+from headscale.state.snapshot import Snapshot
+from headscale.tailcfg.maps import MapResponse
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def framed(message: MapResponse, *, compress: bool) -> bytes:
+    """The message as it travels."""
+    return frame(_ENCODER.encode(message), compress=compress)
+
+
+class Round:
+    """See the module. `touched_since` is the writer's: None for an epoch that is too long ago to know."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        now: datetime,
+        *,
+        peer_bytes: PeerBytes,
+        touched_since: Callable[[int], frozenset[int] | None],
+    ) -> None:
+        self.snapshot = snapshot
+        self._now = now
+        self._peer_bytes = peer_bytes
+        self._touched_since = touched_since
+        self._comparisons: dict[int, Comparison | None] = {}
+        self._frames: dict[tuple[int, int, bool], bytes | None] = {}
+
+    def frame_for(self, stream: Stream, node: Node) -> bytes | None:
+        """The stream's next frame; None when it has nothing to hear."""
+        comparison = self._comparison(stream.sent) if stream.sent is not None else None
+        if stream.sent is None or comparison is None:
+            return framed(self._start_over(stream, node), compress=stream.compress)
+        own = stream.sent.nodes.get(node.id) is not node
+        key = (stream.sent.epoch, stream.version if comparison.derp_changed else 0, stream.compress)
+        if not own and key in self._frames:
+            return self._frames[key]
+        message = message_for(
+            comparison,
+            stream.sent,
+            self.snapshot,
+            viewer_id=node.id,
+            version=stream.version,
+            now=self._now,
+        )
+        data = framed(message, compress=stream.compress) if message else None
+        if not own:
+            self._frames[key] = data
+        return data
+
+    def full_map(self, node: Node, *, version: int) -> MapResponse:
+        """Everything that the node's client needs to start from nothing."""
+        return build_map(self.snapshot, node, peer_bytes=self._peer_bytes, version=version, now=self._now)
+
+    def _start_over(self, stream: Stream, node: Node) -> MapResponse:
+        """A full map. A client ignores an empty list of peers, so those that it knows from before are named."""
+        full = self.full_map(node, version=stream.version)
+        if stream.sent is None or full.peers:
+            return full
+        return structs.replace(full, peers_removed=tuple(sorted({*stream.sent.nodes} - {node.id})))
+
+    def _comparison(self, old: Snapshot) -> Comparison | None:
+        """None when the old snapshot is too old to compare with: then a full map is due."""
+        if old.epoch not in self._comparisons:
+            touched = self._touched_since(old.epoch)
+            self._comparisons[old.epoch] = (
+                compare(old, self.snapshot, touched, peer_bytes=self._peer_bytes)
+                if touched is not None
+                else None
+            )
+        return self._comparisons[old.epoch]
