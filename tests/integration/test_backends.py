@@ -17,7 +17,7 @@ from harness.backends.choose import NAMES, choose
 from harness.backends.machine import Machine
 from harness.backends.network import Backend, Network
 from harness.clients.tailscaled import DAEMON, start_client
-from harness.errors import BuildFailed, ExecTimedOut, Missing, NotAnswering
+from harness.errors import BuildFailed, ExecTimedOut, Missing, NotAnswering, Unsupported
 from harness.faults import cut, direct_blocked, paused
 from harness.strict import unavailable
 from harness.versions import RELEASES, Release, resolve
@@ -204,11 +204,14 @@ async def test_blocked_udp_is_dropped_and_comes_back(network: Network) -> None:
 
 
 async def test_a_cut_machine_is_silent_both_ways(network: Network) -> None:
-    """No refusal either: packets vanish, until the context ends."""
+    """No refusal either: packets vanish, until the context ends. Without a packet filter it is refused by name."""
     sender, target, address, port = await two(network)
-    if not network_has(network, Capability.BLOCK_UDP):
-        pytest.skip("the process backend has no packet filter of its own")
     client = await start_client(target, NEWEST)
+    if not network_has(network, Capability.BLOCK_UDP):
+        with pytest.raises(Unsupported, match="lacks block-udp"):
+            await cut(client).__aenter__()
+        await client.close()
+        return
     async with cut(client):
         seen = await ask(sender, "tcp", address, port, within=0.5)
         assert (seen["reached"], seen["kind"]) == (False, "timeout")
