@@ -106,19 +106,9 @@ def pytest_runtest_makereport(
     return report
 
 
-@pytest.fixture(scope="session")
-def releases(request: pytest.FixtureRequest) -> "tuple[Release, ...]":
-    """The client releases that this run selected."""
-    from harness.versions import resolve
-
-    return resolve(request.config.getoption("--client-versions"))
-
-
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def backend(
-    request: pytest.FixtureRequest, releases: "tuple[Release, ...]"
-) -> AsyncIterator["Backend"]:
-    """Where machines run, with everything built that the selected releases need."""
+async def backend(request: pytest.FixtureRequest) -> AsyncIterator["Backend"]:
+    """Where machines run."""
     from harness.backends.choose import choose
     from harness.errors import Missing
 
@@ -129,16 +119,37 @@ async def backend(
         unavailable(str(problem))
     if chosen.name == "process" and asked is None and strict():
         unavailable(f"no containers: {chosen.why}")
-    try:
-        with _uncaptured(request.config):  # builds take minutes: their progress is to be seen
-            await chosen.prepare(releases)
-    except Missing as problem:
-        await chosen.close()
-        unavailable(str(problem))
-    versions = ", ".join(map(str, releases))
-    request.config.stash[HEADER].append(f"harness: backend {chosen.name} ({chosen.why}); clients {versions}")
+    request.config.stash[HEADER].append(f"harness: backend {chosen.name}, because {chosen.why}")
     yield chosen
     await chosen.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def releases(request: pytest.FixtureRequest, backend: "Backend") -> "tuple[Release, ...]":
+    """The selected client releases, with everything built that they need.
+
+    One that this machine cannot provide is left out and named in the summary; under HARNESS_STRICT, and when
+    none is left, that fails or skips the tests instead.
+    """
+    from harness.errors import Missing
+    from harness.versions import resolve
+
+    ready: list[Release] = []
+    header = request.config.stash[HEADER]
+    for release in resolve(request.config.getoption("--client-versions")):
+        try:
+            with _uncaptured(request.config):  # builds take minutes: their progress is to be seen
+                await backend.prepare([release])
+        except Missing as problem:
+            if strict():
+                unavailable(f"client {release}: {problem}")
+            header.append(f"harness: NOT RUN with client {release}: {problem}")
+        else:
+            ready.append(release)
+    if not ready:
+        unavailable("; ".join(line for line in header if "NOT RUN" in line))
+    header.append(f"harness: clients {', '.join(map(str, ready))}")
+    return tuple(ready)
 
 
 MakeTailnet = Callable[..., Awaitable["Tailnet"]]
