@@ -14,17 +14,28 @@ def identity(nodes: list[ServerNode]) -> list[tuple[str, tuple[str, ...], str]]:
 
 
 async def test_down_and_up_again(tailnet: Tailnet) -> None:
-    """Peers see a client that is down go offline and not answer; up again, all is as before."""
-    first, *others = await tailnet.join_each(able=Ability.DOWN)
+    """Peers see clients that are down go offline; up again, they are who they were and reach everyone."""
+    clients = await tailnet.join_each(able=Ability.DOWN)
+    watcher = await tailnet.join("alice", name="watcher")
+    await tailnet.meshed([watcher, *clients])
     before = identity(await tailnet.server.nodes())
-    name = await tailnet.given_name(first)
-    assert (await first.down()).ok
-    await first.until(stopped(), Budget.DAEMON)
-    await tailnet.changes(others, sees_offline(name), Budget.OFFLINE)
-    assert (await first.reconnect()).ok
-    await first.until(running(), Budget.JOIN)
-    await tailnet.changes(others, sees_online(name), Budget.SYNC)
-    await tailnet.reach([first, *others])
+    names = await tailnet.each(clients, tailnet.given_name)
+
+    async def go_down(client: Client) -> None:
+        assert (await client.down()).ok
+        await client.until(stopped(), Budget.DAEMON)
+
+    async def come_up(client: Client) -> None:
+        assert (await client.reconnect()).ok
+        await client.until(running(), Budget.JOIN)
+
+    await tailnet.each(clients, go_down)
+    for name in names:
+        await watcher.until(sees_offline(name), Budget.OFFLINE)
+    await tailnet.each(clients, come_up)
+    for name in names:
+        await watcher.until(sees_online(name), Budget.SYNC)
+    await tailnet.reach([watcher, *clients])
     assert identity(await tailnet.server.nodes()) == before
 
 

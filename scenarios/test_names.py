@@ -1,6 +1,6 @@
 """Names: what an administrator or a client changes is what the others resolve."""
 
-from harness.clients.base import Ability
+from harness.clients.base import Ability, Client
 from harness.conditions import no_peer, own_name, sees
 from harness.reach import assert_reach
 from harness.tailnet import Tailnet
@@ -29,7 +29,12 @@ async def test_two_machines_of_one_name_get_two_names(tailnet: Tailnet) -> None:
 
 async def test_a_client_that_renames_itself_is_followed(tailnet: Tailnet) -> None:
     """`tailscale set --hostname` changes the name that peers see, made into a proper label."""
-    renamed, *others = await tailnet.join_each(able=Ability.PREFS)
-    others = others or [await tailnet.join("alice")]
-    assert (await renamed.set("--hostname=Joe's Mac mini")).ok
-    await tailnet.changes(others, sees(["joes-mac-mini"]), Budget.SYNC)
+    clients = await tailnet.join_each(able=Ability.PREFS)
+    watcher = await tailnet.join("alice", name="watcher")
+
+    async def rename(client: Client) -> str:
+        name = f"Joe's {client.release} mini"
+        assert (await client.set(f"--hostname={name}")).ok
+        return f"joes-{client.release}-mini".replace(".", "-")
+
+    await watcher.until(sees(await tailnet.each(clients, rename)), Budget.SYNC)
