@@ -73,13 +73,12 @@ class PollHandler:
     async def _stream(self, exchange: Exchange, request: MapRequest, node: Node) -> None:
         """Report first, so that the full map knows; then arrive and be fed until the client goes."""
         self._presence.opened(node.id)
-        ended = asyncio.Event()
         stream = Stream(
             node_id=node.id,
             version=request.version,
             compress=request.compress == COMPRESS_ZSTD,
             sink=exchange,
-            ended=ended.set,
+            ended=exchange.closed.set,  # ended by us or gone by itself: one event, and no task to watch two
         )
         try:
             await asyncio.gather(
@@ -90,17 +89,7 @@ class PollHandler:
             exchange.start(200, content_type=STREAM_TYPE)
             exchange.on_writable = self._fanout.drained
             self._fanout.open(stream)
-            await _first(exchange.closed, ended)
+            await exchange.closed.wait()
         finally:
             self._fanout.close(stream)
             self._presence.closed(node.id)
-
-
-async def _first(*events: asyncio.Event) -> None:
-    """Returns when one of the events is set."""
-    waiting = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()
