@@ -19,7 +19,8 @@ from harness.backends.machine import TAILSCALED_SOCKET, Machine
 from harness.clients.base import Ability, By, CliResult
 from harness.clients.localapi import EVERY_CHANGE, LocalAPI
 from harness.clients.tunnel import Resolution, Tunnel
-from harness.errors import AgentFailed, HarnessError, NotAnswering
+from harness.errors import AgentFailed, HarnessError, NotAnswering, NotReached
+from harness.progress import tail
 from harness.reach import Probe, Target
 from harness.status import Address, Status, parse_status
 from harness.versions import Release
@@ -68,7 +69,11 @@ class TailscaledClient:
         (self.machine.data / "state").mkdir(exist_ok=True)
         await self.machine.spawn(DAEMON, argv, env=self._environ())
         self._watching = asyncio.create_task(self._watch())
-        await until(self, ANSWERING, Budget.DAEMON)
+        try:
+            await until(self, ANSWERING, Budget.DAEMON)
+        except NotReached as problem:
+            log = self.machine.data / f"{DAEMON}.log"
+            raise HarnessError(f"{problem}\n{tail(log)}") from problem
         await self._tunnel.open()
 
     async def stop(self) -> None:

@@ -7,7 +7,6 @@ is behind a source address, and leaves ICMP and DNS to LocalAPI.
 
 import asyncio
 import secrets
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -17,6 +16,7 @@ from harness.backends.base import Capability
 from harness.backends.machine import TAILSCALED_SOCKET, Machine
 from harness.clients.localapi import LocalAPI
 from harness.errors import AgentFailed, NotAnswering, Unsupported
+from harness.ports import free_port
 from harness.reach import Probe, Target
 from harness.status import Status
 
@@ -54,7 +54,7 @@ class Tunnel:
         """What tailscaled must be started with."""
         if self._kernel:
             return []
-        self._socks = f"{LOOPBACK}:{_free_port()}"
+        self._socks = f"{LOOPBACK}:{free_port(LOOPBACK)}"
         return ["--tun", "userspace-networking", "--socks5-server", self._socks]
 
     async def open(self) -> None:
@@ -172,10 +172,3 @@ def is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])

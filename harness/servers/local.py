@@ -1,11 +1,12 @@
 """What servers on this host share: a short-lived data directory, free ports, and the settings made of them."""
 
 import shutil
-import socket
 import tempfile
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+
+from harness.ports import free_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,3 @@ def _certified(settings: LocalSettings) -> LocalSettings:
 def remove_data(settings: LocalSettings) -> None:
     """Delete the data directory."""
     shutil.rmtree(settings.data, ignore_errors=True)
-
-
-def free_port(host: str, *, udp: bool = False) -> int:
-    """A port on this IPv4 address that was free a moment ago."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])

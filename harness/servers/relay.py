@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from harness.servers.local import free_port
+from harness.ports import free_port
 from headscale import tls
 from headscale.clock import SystemClock
 from headscale.derp.server import DerpServer

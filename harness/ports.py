@@ -1,0 +1,38 @@
+"""Ports for servers that must know theirs beforehand, and that come back to them after a restart.
+
+Never from the range that the kernel gives to outgoing connections: one of those could take the port between
+the moment it was found free and the moment it is needed, or while its server is down.
+"""
+
+import random
+import socket
+from pathlib import Path
+
+from harness.errors import HarnessError
+
+EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+EPHEMERAL_DEFAULT = 32768
+LOWEST = 10240
+TRIES = 100
+
+
+def free_port(host: str, *, udp: bool = False) -> int:
+    """A port on this IPv4 address that was free a moment ago, drawn at random. Raises HarnessError."""
+    kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
+    for _ in range(TRIES):
+        port = random.randrange(LOWEST, _first_ephemeral())  # noqa: S311
+        with socket.socket(socket.AF_INET, kind) as probe:
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return port
+    raise HarnessError(f"{TRIES} ports tried on {host}, and none was free")
+
+
+def _first_ephemeral() -> int:
+    try:
+        first = int(EPHEMERAL.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return EPHEMERAL_DEFAULT
+    return first if first > 2 * LOWEST else EPHEMERAL_DEFAULT

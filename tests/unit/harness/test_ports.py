@@ -1,0 +1,22 @@
+"""Ports that stay free until their server comes."""
+
+import socket
+
+import pytest
+
+from harness import ports
+from harness.errors import HarnessError
+from harness.ports import LOWEST, free_port
+
+
+@pytest.mark.parametrize("udp", [False, True])
+def test_a_port_can_be_bound_and_is_no_outgoing_connections(udp: bool) -> None:
+    port = free_port("127.0.0.1", udp=udp)
+    assert LOWEST <= port < int(ports.EPHEMERAL.read_text().split()[0])
+    with socket.socket(type=socket.SOCK_DGRAM if udp else socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", port))
+
+
+def test_an_address_that_is_not_ours_has_no_port() -> None:
+    with pytest.raises(HarnessError, match="none was free"):
+        free_port("192.0.2.99")
