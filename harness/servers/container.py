@@ -14,15 +14,14 @@ from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
-import aiohttp
-
 from harness.backends.base import Completed
 from harness.backends.machine import Machine
 from harness.backends.network import Network
 from harness.errors import HarnessError
 from harness.servers.command import CommandAdmin
+from harness.servers.health import answers
 from harness.servers.relay import start_relay
-from harness.wait import RECHECK_SECONDS, Budget
+from harness.wait import Budget
 
 PORT = 8080
 PROGRAM = "control"
@@ -97,16 +96,9 @@ class ContainerServer(CommandAdmin):
         raise HarnessError(f"{self._image} has no headscale command; looked for {', '.join(COMMANDS)}")
 
     async def _answers(self, machine: Machine) -> None:
-        async with asyncio.timeout(Budget.DAEMON.seconds):
-            async with aiohttp.ClientSession() as client:
-                while machine.is_running(PROGRAM):
-                    with contextlib.suppress(aiohttp.ClientError):
-                        async with client.get(f"{self.url}/health") as answer:
-                            if answer.status == 200:
-                                return
-                    await asyncio.sleep(RECHECK_SECONDS / 5)
-        tail = (machine.data / f"{PROGRAM}.log").read_text(errors="replace")[-2000:]
-        raise HarnessError(f"the server in {self._image} ended:\n{tail}")
+        if not await answers(self.url, alive=lambda: machine.is_running(PROGRAM)):
+            tail = (machine.data / f"{PROGRAM}.log").read_text(errors="replace")[-2000:]
+            raise HarnessError(f"the server in {self._image} ended:\n{tail}")
 
     def _config(self, machine: Machine) -> str:
         """Only keys that the Go headscale 0.29 knows too."""

@@ -5,15 +5,13 @@ import contextlib
 import json
 import os
 import signal
-import ssl
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from pathlib import Path
 
-import aiohttp
-
 from harness.errors import HarnessError
+from harness.servers.health import answers
 from harness.servers.local import LocalSettings, remove_data
 from harness.servers.rest import RestAdmin
 from harness.wait import RECHECK_SECONDS, Budget
@@ -75,15 +73,12 @@ class ProcessServer(RestAdmin):
         await asyncio.wait_for(process.wait(), Budget.DAEMON.seconds)
 
     async def _answers(self, process: asyncio.subprocess.Process) -> None:
-        authority = self.authority.decode() if self.authority else None
-        trust = ssl.create_default_context(cadata=authority) if authority else True
-        async with asyncio.timeout(Budget.DAEMON.seconds):
-            async with aiohttp.ClientSession() as client:
+        """The socket is the last that opens: until it does, administrators would be turned away."""
+        if await answers(self.url, alive=lambda: process.returncode is None, authority=self.authority):
+            async with asyncio.timeout(Budget.DAEMON.seconds):
                 while process.returncode is None:
-                    with contextlib.suppress(aiohttp.ClientError):
-                        async with client.get(f"{self.url}/health", ssl=trust) as answer:
-                            if answer.status == 200 and self.settings.socket.exists():
-                                return
+                    if self.settings.socket.exists():
+                        return
                     await asyncio.sleep(RECHECK_SECONDS / 5)
         raise HarnessError(f"headscale serve ended with {process.returncode}:\n{self.output[-2000:]}")
 

@@ -8,18 +8,11 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from headscale.errors import Conflict, HeadscaleError, Malformed, NotFound, Refused, Unavailable
+from headscale.errors import HeadscaleError
 
 log = logging.getLogger(__name__)
 
 PROBLEM_TYPE: Final = "application/problem+json"
-_STATUS: Final[tuple[tuple[type[HeadscaleError], HTTPStatus], ...]] = (
-    (Malformed, HTTPStatus.BAD_REQUEST),
-    (Refused, HTTPStatus.FORBIDDEN),
-    (NotFound, HTTPStatus.NOT_FOUND),
-    (Conflict, HTTPStatus.CONFLICT),
-    (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
-)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -45,10 +38,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     try:
         return await handler(request)
     except HeadscaleError as refusal:
-        status = next(
-            (s for kind, s in _STATUS if isinstance(refusal, kind)), HTTPStatus.INTERNAL_SERVER_ERROR
-        )
-        return problem(status, str(refusal))
+        return problem(refusal.status, str(refusal))
     except web.HTTPException as answer:
         return problem(HTTPStatus(answer.status), answer.text or answer.reason)
     except Exception:

@@ -5,19 +5,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from headscale.control.exchange import TEXT_TYPE, Exchange
-from headscale.errors import Conflict, HeadscaleError, Malformed, NotFound, Refused, Unavailable
+from headscale.errors import HeadscaleError
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Exchange], Awaitable[None]]
-
-_STATUS: Final[tuple[tuple[type[HeadscaleError], int], ...]] = (
-    (Malformed, 400),
-    (Refused, 403),
-    (NotFound, 404),
-    (Conflict, 409),
-    (Unavailable, 503),
-)
 
 # What current clients may ask and this server does not do yet; they log the answer and go on.
 NOT_DONE: Final = frozenset(
@@ -31,11 +23,6 @@ NOT_DONE: Final = frozenset(
         "/machine/whoami",
     }
 )
-
-
-def status_of(problem: HeadscaleError) -> int:
-    """The HTTP status of an error of ours."""
-    return next((status for kind, status in _STATUS if isinstance(problem, kind)), 500)
 
 
 class Dispatcher:
@@ -57,7 +44,7 @@ class Dispatcher:
             await handler(exchange)
         except HeadscaleError as problem:
             if not exchange.started:
-                await exchange.respond(status_of(problem), f"{problem}\n".encode(), content_type=TEXT_TYPE)
+                await exchange.respond(problem.status, f"{problem}\n".encode(), content_type=TEXT_TYPE)
         except Exception:
             log.exception("request failed path=%s", exchange.path)
             if not exchange.started:
