@@ -1,0 +1,1 @@
+"""The policy language: text and records in, rules and complaints out, without I/O."""
