@@ -23,7 +23,7 @@ from headscale.control.presence import Presence
 from headscale.control.public import PublicPages
 from headscale.control.register import RegisterHandler
 from headscale.control.upgrade import ControlUpgrade
-from headscale.db.database import Database, open_sqlite
+from headscale.db.database import Database, Loaded, open_sqlite
 from headscale.derp.regions import EmbeddedRegion, embedded_region, merge, parse_yaml
 from headscale.derp.server import DerpServer
 from headscale.derp.stun import StunProtocol
@@ -31,6 +31,7 @@ from headscale.errors import Malformed, Unavailable
 from headscale.keyfiles import load_or_create
 from headscale.keys import NodeKey, machine_key
 from headscale.mapper.fanout import Fanout
+from headscale.policysource import PolicySource
 from headscale.state.restore import restore
 from headscale.state.writer import Writer
 from headscale.tailcfg.derpmap import DERPMap, DERPRegion
@@ -55,6 +56,7 @@ class App:
     config: Config
     writer: Writer
     fanout: Fanout
+    policy: PolicySource
     url: str
     failed: asyncio.Future[None]
 
@@ -75,10 +77,13 @@ async def running(
         server_key = load_or_create(config.noise_key_path)
         certificate = _main_certificate(config)
         relay_certificate = _relay_certificate(config, clock) if certificate is None else None
-        writer = await _writer(database, config, clock, relay_certificate)
+        kept = await database.load(clock.now())
+        writer = _writer(database, kept, config, clock=clock, relay=relay_certificate)
         fanout = Fanout(writer, clock)
         presence = Presence(writer) if grace_s is None else Presence(writer, grace_s=grace_s)
         failed = await _start_tasks(stack, writer, fanout, presence)
+        policy = PolicySource(writer, config.policy)
+        await policy.start(kept.policy, database.policy_before)
 
         public = PublicPages(writer, server_key=machine_key(server_key.public), ping=database.ping)
         polls = PollHandler(writer, fanout, presence)
@@ -106,11 +111,12 @@ async def running(
             stack,
             writer,
             database.ping,
+            policy=policy,
             clock=clock,
             path=config.unix_socket,
             mode=config.unix_socket_mode,
         )
-        yield App(config, writer, fanout, config.tailnet.server_url, failed)
+        yield App(config, writer, fanout, policy, config.tailnet.server_url, failed)
 
 
 async def _open_database(stack: AsyncExitStack, config: Config) -> Database:
@@ -123,11 +129,9 @@ async def _open_database(stack: AsyncExitStack, config: Config) -> Database:
     return database
 
 
-async def _writer(
-    database: Database, config: Config, clock: Clock, relay: tls.ServerCertificate | None
+def _writer(
+    database: Database, kept: Loaded, config: Config, *, clock: Clock, relay: tls.ServerCertificate | None
 ) -> Writer:
-    now = clock.now()
-    kept = await database.load(now)
     snapshot = restore(
         settings=config.tailnet,
         derp_map=derp_map_of(config, relay),
@@ -135,7 +139,7 @@ async def _writer(
         pre_auth_keys=kept.pre_auth_keys,
         nodes=kept.nodes,
         last_ids=kept.last_ids,
-        now=now,
+        now=clock.now(),
     )
     log.info("state loaded users=%d nodes=%d", len(kept.users), len(kept.nodes))
     return Writer(snapshot, database, clock)

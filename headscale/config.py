@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Final
@@ -47,6 +48,21 @@ class EmbeddedDERP:
     ipv6: IPv6Address | None = None
 
 
+class PolicyMode(StrEnum):
+    """Where the policy is kept and who changes it: a file and the operator, or the database and administrators."""
+
+    FILE = "file"
+    DATABASE = "database"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySettings:
+    """Where the policy comes from. In file mode without a path there is none."""
+
+    mode: PolicyMode = PolicyMode.DATABASE
+    path: Path | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """A complete configuration. `later` names keys that are set but whose feature this version lacks."""
@@ -62,6 +78,7 @@ class Config:
     derp: EmbeddedDERP | None = None
     derp_paths: tuple[Path, ...] = ()
     tailnet: TailnetSettings
+    policy: PolicySettings = field(default_factory=PolicySettings)
     log_level: str = "info"
     log_json: bool = False
     cli_timeout: timedelta = timedelta(seconds=5)

@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
-from headscale.config import Config, EmbeddedDERP, Listen, TLSFiles
+from headscale.config import Config, EmbeddedDERP, Listen, PolicyMode, PolicySettings, TLSFiles
 from headscale.configkeys import KEYS, OTHER_PREFIXES, OTHER_VARIABLES, REMOVED, variable_of
 from headscale.configvalues import read_value
 from headscale.errors import Malformed
@@ -199,6 +199,7 @@ def _assemble(
         derp=_derp(values, data_dir, listen),
         derp_paths=values.get("derp.paths", ()),
         tailnet=_tailnet(values, listen, is_tls=tls is not None),
+        policy=_policy(values),
         log_level=values.get("log.level", "info"),
         log_json=values.get("log.format", "text") == "json",
         cli_timeout=values.get("cli.timeout", timedelta(seconds=5)),
@@ -226,6 +227,13 @@ def _database(values: _Values, data_dir: Path) -> Path:
         values.complain("database.type", "PostgreSQL comes with a later version: use sqlite")
     path: Path = values.get("database.sqlite.path", data_dir / "db.sqlite")
     return path
+
+
+def _policy(values: _Values) -> PolicySettings:
+    """A path alone means a file, as the peer's default mode does; without one, administrators set the policy."""
+    path: Path | None = values.get("policy.path")
+    default = PolicyMode.FILE if path is not None else PolicyMode.DATABASE
+    return PolicySettings(mode=PolicyMode(values.get("policy.mode", default)), path=path)
 
 
 def _derp(values: _Values, data_dir: Path, listen: Listen) -> EmbeddedDERP | None:

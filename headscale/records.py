@@ -1,4 +1,4 @@
-"""What we keep: users, nodes and pre-auth keys, frozen and ignorant of the database.
+"""What we keep: users, nodes, pre-auth keys and policies, frozen and ignorant of the database.
 
 Also the rows-to-write vocabulary (`Insert`, `Update`, `Delete`, `Advance`) in which a state step says what
 must be durable before anyone is told, and the settings of a tailnet that steps and maps depend on.
@@ -110,15 +110,25 @@ class Node:
         return self.hostinfo.net_info.preferred_derp if self.hostinfo.net_info else 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyText:
+    """A policy as it was set, byte for byte; `id` is 0 for one that is kept in a file and not by us."""
+
+    id: int
+    text: str
+    created_at: datetime
+
+
 class Counter(StrEnum):
     """What ids are handed out for. They only grow, so no id is ever used twice."""
 
     USER = "user"
     NODE = "node"
     PRE_AUTH_KEY = "pre_auth_key"
+    POLICY = "policy"
 
 
-Record = User | PreAuthKey | Node
+Record = User | PreAuthKey | Node | PolicyText
 
 
 @dataclass(frozen=True, slots=True)

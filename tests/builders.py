@@ -1,11 +1,15 @@
 """Small tailnets for tests of the cores: a snapshot with users, keys and nodes in one call each."""
 
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from headscale.keys import ZERO_DISCO_KEY, MachineKey, NodeKey, machine_key, node_key
+from headscale.policy.compiled import Compiled
+from headscale.policy.document import Document
+from headscale.policy.subjects import EXIT_ROUTES, Network, Person, Subject
 from headscale.records import Node, PreAuthKey, TailnetSettings, User
 from headscale.state.credentials import KeySecret, create_key, draw_secret
 from headscale.state.effect import Effect, Moment
@@ -13,7 +17,10 @@ from headscale.state.register import Request, register
 from headscale.state.snapshot import Snapshot, put_node, put_user
 from headscale.state.users import create_user
 from headscale.tailcfg.derpmap import DERPMap
+from headscale.tailcfg.filters import ANY_PORT, FilterRule, NetPortRange
 from headscale.tailcfg.hostinfo import Hostinfo
+from headscale.tailcfg.node import CapMap
+from headscale.tailcfg.ssh import SSHAction, SSHPolicy, SSHPrincipal, SSHRule
 
 T = TypeVar("T")
 
@@ -100,3 +107,101 @@ def with_nodes(snapshot: Snapshot, *nodes: Node) -> Snapshot:
 def with_user(snapshot: Snapshot, user: User, **changes: Any) -> Snapshot:
     """The tailnet with a changed user."""
     return put_user(snapshot, replace(user, **changes))
+
+
+def router(number: int, *routes: str, approved: bool = True, **more: Any) -> Node:
+    """A node of user 1 that advertises these routes, and with them approved unless told otherwise."""
+    granted = {"approved_routes": routes} if approved else {}
+    return node(number, hostinfo=Hostinfo(routable_ips=routes), **{**granted, **more})
+
+
+TAGGED = 0
+
+
+@dataclass(frozen=True)
+class FakePolicy:
+    """A policy by owner, where a test is not about what policies mean. Owners are user ids, or TAGGED.
+
+    `pairs` are the owners that see each other, in both orders; None is everybody. A node lets in whom it sees. Who may
+    log in by SSH, has the capability, shows it to peers, has no IPv4 address or uses no routes: nodes of these owners.
+    """
+
+    subjects: Mapping[int, Subject] = field(default_factory=dict)
+    people: Mapping[int, Person] = field(default_factory=dict)
+    document: Document | None = field(default_factory=lambda: cast(Document, "fake"))
+    pairs: frozenset[tuple[int, int]] | None = None
+    ssh: frozenset[int] = frozenset()
+    capable: frozenset[int] = frozenset()
+    showing: frozenset[int] = frozenset()
+    without_ipv4: frozenset[int] = frozenset()
+    routeless: frozenset[int] = frozenset()
+    approving: frozenset[str] = frozenset()
+
+    def updated(self, changed: Iterable[Subject] = (), gone: Iterable[int] = ()) -> "FakePolicy":
+        subjects = {**self.subjects, **{subject.id: subject for subject in changed}}
+        return replace(self, subjects={i: s for i, s in subjects.items() if i not in set(gone)})
+
+    def with_people(self, people: Mapping[int, Person]) -> "FakePolicy":
+        return replace(self, people=people)
+
+    def class_of(self, node_id: int) -> object:
+        return self._owner(node_id)
+
+    def sees(self, viewer_id: int, peer_id: int) -> bool:
+        if viewer_id == peer_id or not {viewer_id, peer_id} <= set(self.subjects):
+            return False
+        return self.pairs is None or (self._owner(viewer_id), self._owner(peer_id)) in self.pairs
+
+    def peers_of(self, viewer_id: int) -> frozenset[int]:
+        return frozenset(peer_id for peer_id in self.subjects if self.sees(viewer_id, peer_id))
+
+    def filter_of(self, node_id: int) -> tuple[FilterRule, ...]:
+        peers = sorted(self.peers_of(node_id))
+        sources = tuple(str(self.subjects[i].ipv6) for i in peers)
+        return (FilterRule(src_ips=sources, dst_ports=(NetPortRange("*", ANY_PORT),)),) if sources else ()
+
+    def ssh_of(self, node_id: int) -> SSHPolicy | None:
+        if self._owner(node_id) not in self.ssh:
+            return None
+        principals = tuple(SSHPrincipal(str(self.subjects[i].ipv6)) for i in sorted(self.peers_of(node_id)))
+        return SSHPolicy((SSHRule(principals, {"*": "="}, SSHAction(accept=True)),)) if principals else None
+
+    def caps_of(self, node_id: int) -> CapMap:
+        return {"example.com/cap/own": []} if self._owner(node_id) in self.capable else {}
+
+    def peer_caps_of(self, node_id: int) -> CapMap:
+        return {"suggest-exit-node": []} if self._owner(node_id) in self.showing else {}
+
+    def hides_ipv4(self, node_id: int) -> bool:
+        return self._owner(node_id) in self.without_ipv4
+
+    def routes_for(
+        self, viewer_id: int, peer_id: int, primaries: Mapping[Network, int]
+    ) -> tuple[Network, ...]:
+        if not self.sees(viewer_id, peer_id) or self._owner(viewer_id) in self.routeless:
+            return ()
+        routes = self.subjects[peer_id].routes
+        return tuple(r for r in routes if r in EXIT_ROUTES or primaries.get(r) == peer_id)
+
+    def approves(self, subject: Subject, route: Network) -> bool:
+        return str(route) in self.approving
+
+    def _owner(self, node_id: int) -> int:
+        return self.subjects[node_id].user_id or TAGGED
+
+
+def both_ways(*pairs: tuple[int, int]) -> frozenset[tuple[int, int]]:
+    """Owners that see each other, as `FakePolicy.pairs` wants them."""
+    return frozenset(pair for one, other in pairs for pair in ((one, other), (other, one)))
+
+
+def compiled(snapshot: Snapshot, **what: Any) -> Compiled:
+    """A FakePolicy for these nodes and users."""
+    known = snapshot.policy
+    return cast(Compiled, FakePolicy(subjects=known.subjects, people=known.people, **what))
+
+
+def with_policy(snapshot: Snapshot, **what: Any) -> Snapshot:
+    """The tailnet under another FakePolicy."""
+    policy = compiled(snapshot, **what)
+    return replace(snapshot, policy=policy, policy_epoch=snapshot.policy_epoch + 1)

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from headscale.errors import HeadscaleError
+from headscale.policy.complaints import Complaint, PolicyRefused
 
 log = logging.getLogger(__name__)
 
@@ -17,10 +18,13 @@ PROBLEM_TYPE: Final = "application/problem+json"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Detail(msgspec.Struct, frozen=True):
-    """One complaint."""
+class Detail(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One complaint; in a policy also where: a path, and line and column from 1."""
 
     message: str
+    location: str = ""
+    line: int = 0
+    column: int = 0
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -37,6 +41,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     """Translate our errors, aiohttp's and bugs to problem documents; a bug's text stays in the log."""
     try:
         return await handler(request)
+    except PolicyRefused as refusal:
+        return problem(refusal.status, str(refusal), tuple(map(_detail, refusal.complaints)))
     except HeadscaleError as refusal:
         return problem(refusal.status, str(refusal))
     except web.HTTPException as answer:
@@ -46,7 +52,11 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error: the server's log has the cause")
 
 
-def problem(status: HTTPStatus, message: str) -> web.Response:
-    """The problem document for one complaint."""
-    document = Problem(status.phrase, status.value, message, (Detail(message),))
+def problem(status: HTTPStatus, message: str, errors: tuple[Detail, ...] = ()) -> web.Response:
+    """The problem document for one complaint, or for several that the message sums up."""
+    document = Problem(status.phrase, status.value, message, errors or (Detail(message),))
     return web.Response(status=status.value, body=msgspec.json.encode(document), content_type=PROBLEM_TYPE)
+
+
+def _detail(complaint: Complaint) -> Detail:
+    return Detail(complaint.message, complaint.path, complaint.line, complaint.column)

@@ -12,10 +12,12 @@ from aiohttp import web
 from headscale.api.problems import problems
 from headscale.api.v1.body import answer
 from headscale.api.v1.nodes import Nodes
+from headscale.api.v1.policy import Policies
 from headscale.api.v1.preauthkeys import PreAuthKeys
 from headscale.api.v1.users import Users
 from headscale.clock import Clock
 from headscale.errors import Unavailable
+from headscale.policysource import PolicySource
 from headscale.state.writer import Writer
 
 BODY_MAX_BYTES: Final = 1024 * 1024
@@ -28,6 +30,7 @@ async def serve_api(
     writer: Writer,
     ping: Callable[[], Awaitable[None]],
     *,
+    policy: PolicySource,
     clock: Clock,
     path: Path,
     mode: int,
@@ -36,7 +39,7 @@ async def serve_api(
 
     The caller holds the database's lock, so that a socket that is there belongs to nobody.
     """
-    app = api_app(writer, ping, clock)
+    app = api_app(writer, ping, policy=policy, clock=clock)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
@@ -44,18 +47,22 @@ async def serve_api(
     stack.callback(path.unlink, missing_ok=True)
 
 
-def api_app(writer: Writer, ping: Callable[[], Awaitable[None]], clock: Clock) -> web.Application:
+def api_app(
+    writer: Writer, ping: Callable[[], Awaitable[None]], *, policy: PolicySource, clock: Clock
+) -> web.Application:
     """The API as an application of its own, without a login."""
 
     async def health(request: web.Request) -> web.Response:
         await ping()
-        return answer({"databaseConnectivity": True})
+        trouble = writer.snapshot.policy_problem
+        return answer({"databaseConnectivity": True} | ({"policyProblem": trouble} if trouble else {}))
 
     app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[problems])
     app.add_routes([web.get("/api/v1/health", health)])
     app.add_routes(Users(writer).routes())
     app.add_routes(PreAuthKeys(writer, clock).routes())
     app.add_routes(Nodes(writer, clock).routes())
+    app.add_routes(Policies(writer, policy).routes())
     return app
 
 

@@ -9,8 +9,10 @@ from headscale.cli.client import call
 from headscale.cli.framework import Command, Group, run, session
 from headscale.cli.nodes import nodes
 from headscale.cli.output import show
+from headscale.cli.policy import check_file, policy
 from headscale.cli.preauthkeys import preauthkeys
 from headscale.cli.users import users
+from headscale.config import PolicyMode
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -28,13 +30,16 @@ def version() -> None:
 @root.command(cls=Command)
 def health() -> None:
     """Ask the running server whether all is well."""
-    show(call("GET", "/api/v1/health"), text="ok")
+    found = call("GET", "/api/v1/health")
+    show(found, text=f"running, but {found['policyProblem']}" if found.get("policyProblem") else "ok")
 
 
 @root.command(cls=Command)
 def configtest() -> None:
     """Check the configuration and change nothing."""
     config = session().config()
+    if config.policy.mode is PolicyMode.FILE and config.policy.path is not None:
+        check_file(config.policy.path)
     later = f"; without effect in this version: {', '.join(config.later)}" if config.later else ""
     show(
         {"source": str(config.source or ""), "later": list(config.later)},
@@ -53,6 +58,7 @@ def serve() -> None:
 root.add_command(users)
 root.add_command(preauthkeys)
 root.add_command(nodes)
+root.add_command(policy)
 
 
 def main() -> None:

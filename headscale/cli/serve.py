@@ -25,10 +25,20 @@ async def _serve(config: Config) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, log.info, "SIGHUP: there is no policy file to read again yet")
+    loop.add_signal_handler(
+        signal.SIGHUP, log.info, "SIGHUP: the server is starting and reads its policy anyway"
+    )
     for name in config.later:
         log.warning("%s is accepted but has no effect in this version", name)
     async with running(config) as app:
+        reloads: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
+
+        def reload() -> None:
+            task = asyncio.create_task(app.policy.reload(), name="policy reload")
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, reload)
         if not config.log_json:
             click.echo(welcome(app))
         stopping = asyncio.ensure_future(stop.wait())

@@ -24,7 +24,7 @@ from sqlalchemy.pool import StaticPool
 
 from headscale.db import tables
 from headscale.errors import Unavailable
-from headscale.records import Advance, Counter, Insert, Node, PreAuthKey, Update, User, Write
+from headscale.records import Advance, Counter, Insert, Node, PolicyText, PreAuthKey, Update, User, Write
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 10_000
@@ -32,11 +32,12 @@ BUSY_TIMEOUT_MS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Everything that was kept."""
+    """Everything that was kept; of policies the newest."""
 
     users: tuple[User, ...]
     pre_auth_keys: tuple[PreAuthKey, ...]
     nodes: tuple[Node, ...]
+    policy: PolicyText | None
     last_ids: dict[Counter, int]
 
 
@@ -58,13 +59,24 @@ class Database:
             keys = (await connection.execute(select(tables.pre_auth_keys))).all()
             nodes = (await connection.execute(select(tables.nodes))).all()
             counters = (await connection.execute(select(tables.counters))).all()
+        policy = await self.policy_before(None)
         last = {Counter(row.name): row.value for row in counters}
         return Loaded(
             users=tuple(map(tables.user_of, users)),
             pre_auth_keys=tuple(map(tables.key_of, keys)),
             nodes=tuple(tables.node_of(row, now) for row in nodes),
+            policy=policy,
             last_ids={counter: last.get(counter, 0) for counter in Counter},
         )
+
+    async def policy_before(self, policy_id: int | None) -> PolicyText | None:
+        """The policy that was set before the one with this id; without an id, the one that was set last."""
+        query = select(tables.policies).order_by(tables.policies.c.id.desc()).limit(1)
+        if policy_id is not None:
+            query = query.where(tables.policies.c.id < policy_id)
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return tables.policy_of(row) if row is not None else None
 
     async def commit(self, writes: Sequence[Write]) -> None:
         """All of these rows, or none and an exception; durable when it returns."""

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 
 from headscale.keys import DiscoKey, MachineKey, NodeKey
-from headscale.records import Counter, Node, PreAuthKey, Record, RegisterMethod, User
+from headscale.records import Counter, Node, PolicyText, PreAuthKey, Record, RegisterMethod, User
 from headscale.tailcfg.hostinfo import Hostinfo
 
 # Named, so that a migration can name them on every database.
@@ -152,6 +152,14 @@ Index(
     postgresql_where=text("user_id IS NULL"),
 )
 
+policies = Table(
+    "policies",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("data", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
 counters = Table(
     "counters",
     metadata,
@@ -169,10 +177,14 @@ def table_of(record: Record) -> Table:
             return pre_auth_keys
         case Node():
             return nodes
+        case PolicyText():
+            return policies
 
 
 def row_of(record: Record) -> dict[str, Any]:
     """The record's columns; what is only known in memory (online, expired, version) has none."""
+    if isinstance(record, PolicyText):
+        return {"id": record.id, "data": record.text, "created_at": record.created_at}
     row = {column.name: getattr(record, column.name) for column in table_of(record).columns}
     if isinstance(record, Node):
         row["ipv4"] = str(record.ipv4) if record.ipv4 else None
@@ -204,8 +216,14 @@ def node_of(row: Any, now: datetime) -> Node:
     return Node(**columns, expired=expiry is not None and expiry <= now)
 
 
+def policy_of(row: Any) -> PolicyText:
+    """A `policies` row as a record."""
+    return PolicyText(id=row.id, text=row.data, created_at=row.created_at)
+
+
 COUNTED: dict[Counter, Table] = {
     Counter.USER: users,
     Counter.NODE: nodes,
     Counter.PRE_AUTH_KEY: pre_auth_keys,
+    Counter.POLICY: policies,
 }

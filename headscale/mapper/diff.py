@@ -1,113 +1,241 @@
 """The smallest message that brings a stream from one snapshot to a later one.
 
-What changed for everybody is computed once (`compare`) and shared; only a viewer that changed itself needs a
-message of its own (`message_for`). The rules that clients impose (docs/protocol.md, "Deltas"):
-
-- a patch can set but not clear, so a peer that lost its relay region is sent whole;
-- a client turns a whole peer that differs in nothing but what a patch can say into such a patch, and loses what
-  appeared or went in it (`LastSeen`); so a patch says it beside the whole;
-- `Online` and `Endpoints` are always explicit;
-- a new disco key travels with the peer's online state and a newer time.
+What happened to whom is worked out once for everybody (`compare`), by node and not by viewer. What one viewer hears of
+it is what it sees (`message_for`): who comes into its view is sent whole, who leaves it is removed, and of the others
+it hears what changed. Viewers with the same `kind_of` hear the same.
 """
 
-from collections.abc import Set
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Final
+from collections.abc import Hashable, Set
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 import msgspec
-from msgspec import structs
 
 from headscale.derp.regions import for_client
-from headscale.mapper.build import profiles
-from headscale.mapper.render import PeerBytes, peer_node, self_node
-from headscale.records import Node, User
+from headscale.mapper.build import BASE_FILTER, own_node, profiles
+from headscale.mapper.changes import change_of
+from headscale.mapper.render import PeerBytes
+from headscale.mapper.view import (
+    Ways,
+    class_of,
+    lacks_ipv4,
+    others_on_its_routes,
+    own_look,
+    own_ways,
+    packet_filter,
+    peers_of,
+    restyled,
+    seen_of,
+    ssh_policy,
+    ways_through,
+    with_other_primaries,
+)
+from headscale.records import Node
 from headscale.state.snapshot import Snapshot
+from headscale.state.subjects import is_same_subject
+from headscale.tailcfg import node as wire
+from headscale.tailcfg.filters import FilterRule
 from headscale.tailcfg.maps import MapResponse
-from headscale.tailcfg.node import PeerChange, UserProfile
-
-# What stands for "the key never ends" in a patch, where absence means "unchanged".
-NO_EXPIRY: Final = datetime(1, 1, 1, tzinfo=UTC)
+from headscale.tailcfg.node import PeerChange
+from headscale.tailcfg.ssh import SSHPolicy
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What happened between two snapshots, by node, before anyone's own node is left out."""
+    """What happened between two snapshots, by node.
 
-    removed: frozenset[int]
-    changed: dict[int, msgspec.Raw]
+    `touched` are the nodes that came, went or may look different to somebody. Of those in both snapshots, `whole` are
+    sent whole, `patches` with a patch, and of `reowned` the owner's profile. Through `gateways` anyone's routes may
+    differ.
+    `is_resettled`: with another policy anyone may see anyone anew, touched or not.
+    """
+
+    old: Snapshot
+    new: Snapshot
+    touched: frozenset[int]
+    whole: frozenset[int]
     patches: dict[int, PeerChange]
-    profiles: tuple[UserProfile, ...]
-    owners_changed: bool
+    reowned: frozenset[int]
+    gateways: frozenset[int]
+    is_resettled: bool
     derp_changed: bool
+    peer_bytes: PeerBytes
+    # Objects whose identity stands in a kind, so that it stays theirs.
+    alive: list[object] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a viewer hears of others. `owners` are the nodes whose owners it is told; `mentions` is everybody in it."""
+
+    removed: Set[int]
+    whole: Set[int]
+    patched: Set[int]
+    owners: Set[int]
+    mentions: frozenset[int]
 
 
 def compare(old: Snapshot, new: Snapshot, touched: Set[int], *, peer_bytes: PeerBytes) -> Comparison:
-    """Sort the touched nodes into removed, changed as a whole, and patched."""
-    removed: set[int] = set()
-    changed: dict[int, msgspec.Raw] = {}
-    patches: dict[int, PeerChange] = {}
-    reowned: list[Node] = []
-    for node_id in sorted(touched):
-        before, after = old.nodes.get(node_id), new.nodes.get(node_id)
-        if after is None:
+    """Find what happened to the touched nodes, and to those that a policy or an election touched."""
+    is_resettled = old.policy_epoch != new.policy_epoch
+    every = {*touched, *with_other_primaries(old, new), *(restyled(old, new) if is_resettled else ())}
+    gateways = old.gateways | new.gateways
+    for node_id in gateways & every:
+        every.update(others_on_its_routes(old, new, node_id))
+    for node_id in every:
+        if node_id not in new.nodes:
             peer_bytes.forget(node_id)
-            removed.update({node_id} if before else ())
-            continue
-        if before is None:
-            changed[node_id] = peer_bytes.of(after)
-            continue
-        if _owner(old, before) != _owner(new, after):
-            reowned.append(after)
-        says_all = _is_patchable(before, after, old, new)
-        if not says_all or _needs_whole(before, after):
-            changed[node_id] = peer_bytes.of(after)
-        if says_all and (patch := _patch(before, after)) is not None:
-            patches[node_id] = patch
+    changes = {i: change_of(old, new, i) for i in sorted(every) if i in old.nodes and i in new.nodes}
     return Comparison(
-        removed=frozenset(removed),
-        changed=changed,
-        patches=patches,
-        profiles=profiles(new, [*(new.nodes[i] for i in changed), *reowned]),
-        owners_changed=bool(reowned),
+        old=old,
+        new=new,
+        touched=frozenset(every),
+        whole=frozenset(i for i, change in changes.items() if change.whole),
+        patches={i: change.patch for i, change in changes.items() if change.patch is not None},
+        reowned=frozenset(i for i, change in changes.items() if change.reowned),
+        gateways=gateways if is_resettled else gateways & every,
+        is_resettled=is_resettled,
         derp_changed=old.derp_map is not new.derp_map,
+        peer_bytes=peer_bytes,
     )
+
+
+def kind_of(comparison: Comparison, viewer_id: int) -> Hashable:
+    """Equal for viewers that hear the same, but for those whom the message mentions; None for one that is alone.
+
+    Visibility is symmetric: when a viewer of the same kind is not mentioned in another's message, that other is not
+    mentioned in its own, and the two messages are one.
+    """
+    old, new = comparison.old, comparison.new
+    if viewer_id in comparison.touched:
+        return None
+    hides = lacks_ipv4(new, viewer_id)
+    if old.policy is new.policy:
+        return (class_of(new, viewer_id), hides)
+    if comparison.is_resettled and _own_change(comparison, viewer_id) is not None:
+        return None
+    rules, ssh = _new_filter(comparison, viewer_id), _new_ssh(comparison, viewer_id)
+    comparison.alive.extend((rules, ssh))
+    seen = (class_of(old, viewer_id), class_of(new, viewer_id), lacks_ipv4(old, viewer_id), hides)
+    return (*seen, id(rules), id(ssh))
+
+
+def news_for(comparison: Comparison, viewer_id: int) -> News:
+    """Whom the viewer sees, no longer sees, or sees changed."""
+    old, new = comparison.old, comparison.new
+    saw, sees = _before_and_after(comparison, viewer_id)
+    both = saw & sees
+    whole = (sees - saw) | (both & comparison.whole)
+    if lacks_ipv4(old, viewer_id) != lacks_ipv4(new, viewer_id):
+        whole = sees
+    ways = _ways(comparison, viewer_id)
+    rerouted = {i for i, (was, now) in ways.items() if was != now and i in both}
+    told = rerouted | (both & comparison.reowned)
+    patched = both & comparison.patches.keys()
+    removed = saw - sees
+    mentions = frozenset(removed | whole | patched | told) if comparison.is_resettled else comparison.touched
+    return News(
+        removed=removed, whole=whole | rerouted, patched=patched, owners=whole | told, mentions=mentions
+    )
+
+
+def _before_and_after(comparison: Comparison, viewer_id: int) -> tuple[Set[int], Set[int]]:
+    """What the viewer saw and sees: of everything when that may have changed, else of the touched nodes."""
+    old, new = comparison.old, comparison.new
+    if _is_moved(comparison, viewer_id):
+        return peers_of(old, viewer_id), peers_of(new, viewer_id)
+    saw = seen_of(old, viewer_id, comparison.touched)
+    return saw, saw if old.policy is new.policy else seen_of(new, viewer_id, comparison.touched)
 
 
 def message_for(
-    comparison: Comparison,
-    old: Snapshot,
-    new: Snapshot,
-    *,
-    viewer_id: int,
-    version: int,
-    now: datetime,
+    comparison: Comparison, news: News, *, viewer_id: int, version: int, now: datetime
 ) -> MapResponse | None:
-    """The viewer's message, or None when nothing that it may know of changed."""
-    itself = _own_change(old, new, viewer_id)
-    removed = tuple(sorted(comparison.removed - {viewer_id}))
-    changed = tuple(raw for i, raw in comparison.changed.items() if i != viewer_id)
-    patches = tuple(patch for i, patch in comparison.patches.items() if i != viewer_id)
-    new_owners = bool(changed) or comparison.owners_changed
-    if not (itself or removed or changed or patches or new_owners or comparison.derp_changed):
+    """The news and the viewer's own affairs as a message; None when there is nothing."""
+    new, own = comparison.new, _own_change(comparison, viewer_id)
+    rules, ssh = _new_filter(comparison, viewer_id), _new_ssh(comparison, viewer_id)
+    owners = news.owners | (comparison.reowned & {viewer_id})
+    if not (
+        own or rules is not None or ssh or news.patched or owners or news.removed or comparison.derp_changed
+    ):
         return None
     return MapResponse(
         control_time=now,
-        node=self_node(new.settings, itself) if itself else None,
+        node=own,
         derp_map=for_client(new.derp_map, version) if comparison.derp_changed else None,
-        peers_removed=removed,
-        peers_changed=changed,
-        peers_changed_patch=patches,
-        user_profiles=comparison.profiles if new_owners else (),
+        peers_removed=tuple(sorted(news.removed)),
+        peers_changed=_whole(comparison, viewer_id, news.whole),
+        peers_changed_patch=tuple(map(comparison.patches.__getitem__, sorted(news.patched))),
+        packet_filters={BASE_FILTER: rules} if rules is not None else msgspec.UNSET,
+        ssh_policy=ssh,
+        user_profiles=profiles(new, owners),
     )
 
 
-def _own_change(old: Snapshot, new: Snapshot, viewer_id: int) -> Node | None:
-    """The viewer's node when its client has to hear of it: not its own echo, not that it is online."""
-    before, after = old.nodes.get(viewer_id), new.nodes.get(viewer_id)
-    if before is None or after is None or before is after:
+def _whole(comparison: Comparison, viewer_id: int, nodes: Set[int]) -> tuple[msgspec.Raw, ...]:
+    new, hidden = comparison.new, lacks_ipv4(comparison.new, viewer_id)
+    return tuple(
+        comparison.peer_bytes.of(new, new.nodes[i], ways_through(new, viewer_id, i), without_ipv4=hidden)
+        for i in sorted(nodes)
+    )
+
+
+def _is_moved(comparison: Comparison, viewer_id: int) -> bool:
+    """Whether the viewer may see other nodes than before although these did not change."""
+    if comparison.is_resettled:
+        return True
+    if viewer_id not in comparison.touched:
+        return False
+    before, after = comparison.old.nodes.get(viewer_id), comparison.new.nodes.get(viewer_id)
+    return before is None or after is None or not is_same_subject(before, after)
+
+
+def _ways(comparison: Comparison, viewer_id: int) -> dict[int, tuple[Ways, Ways]]:
+    """The viewer's routes before and after, by gateway, where they may differ."""
+    old, new, gateways = comparison.old, comparison.new, comparison.gateways
+    if _is_moved(comparison, viewer_id):
+        gateways = old.gateways | new.gateways
+    return {
+        i: (ways_through(old, viewer_id, i), ways_through(new, viewer_id, i))
+        for i in sorted(gateways)
+        if i in new.nodes and i != viewer_id
+    }
+
+
+def _new_filter(comparison: Comparison, viewer_id: int) -> tuple[FilterRule, ...] | None:
+    """What the viewer lets in, when that changed."""
+    if comparison.old.policy is comparison.new.policy:
         return None
-    told = replace(
+    before, after = packet_filter(comparison.old, viewer_id), packet_filter(comparison.new, viewer_id)
+    return None if before is after or before == after else after
+
+
+def _new_ssh(comparison: Comparison, viewer_id: int) -> SSHPolicy | None:
+    """Who may log in to the viewer, when that changed."""
+    if comparison.old.policy is comparison.new.policy:
+        return None
+    before, after = ssh_policy(comparison.old, viewer_id), ssh_policy(comparison.new, viewer_id)
+    return None if before is after or before == after else after
+
+
+def _own_change(comparison: Comparison, viewer_id: int) -> wire.Node | None:
+    """The viewer's node when its client has to hear of it: not its own echo, not that it is online."""
+    old, new = comparison.old, comparison.new
+    before, after = old.nodes.get(viewer_id), new.nodes.get(viewer_id)
+    if before is None or after is None:
+        return None
+    if before is after:
+        if viewer_id not in comparison.touched and not comparison.is_resettled:
+            return None
+        same_look = own_look(old, viewer_id) == own_look(new, viewer_id)
+        if same_look and own_ways(old, viewer_id) == own_ways(new, viewer_id):
+            return None
+    unechoed = _without_echo(before, after)
+    return own_node(new, after) if own_node(new, unechoed) != own_node(old, before) else None
+
+
+def _without_echo(before: Node, after: Node) -> Node:
+    return replace(
         after,
         endpoints=before.endpoints,
         disco_key=before.disco_key,
@@ -115,49 +243,3 @@ def _own_change(old: Snapshot, new: Snapshot, viewer_id: int) -> Node | None:
         last_seen=before.last_seen,
         cap_version=before.cap_version,
     )
-    return after if self_node(new.settings, told) != self_node(old.settings, before) else None
-
-
-def _owner(snapshot: Snapshot, node: Node) -> User | None:
-    return snapshot.users.get(node.user_id or 0)
-
-
-def _is_patchable(before: Node, after: Node, old: Snapshot, new: Snapshot) -> bool:
-    """Whether a peer differs in nothing but what a PeerChange can carry, as peers see it."""
-    rest = replace(
-        after,
-        node_key=before.node_key,
-        disco_key=before.disco_key,
-        endpoints=before.endpoints,
-        hostinfo=structs.replace(after.hostinfo, net_info=before.hostinfo.net_info),
-        expiry=before.expiry,
-        expired=before.expired,
-        online=before.online,
-        last_seen=before.last_seen,
-        cap_version=before.cap_version,
-    )
-    return peer_node(new.settings, rest) == peer_node(old.settings, before)
-
-
-def _needs_whole(before: Node, after: Node) -> bool:
-    """What a patch cannot take back: an end that the client was told of, and a relay region."""
-    return (before.expired and not after.expired) or (before.home_derp != 0 and not after.home_derp)
-
-
-def _patch(before: Node, after: Node) -> PeerChange | None:
-    """The patch, or None when peers would see no difference."""
-    new_disco = after.disco_key != before.disco_key
-    told_seen = new_disco or after.online != before.online or after.last_seen != before.last_seen
-    told_expiry = after.expiry != before.expiry or after.expired != before.expired
-    patch = PeerChange(
-        node_id=after.id,
-        derp_region=after.home_derp if after.home_derp != before.home_derp else 0,
-        cap=after.cap_version if after.cap_version != before.cap_version else 0,
-        endpoints=after.endpoints if after.endpoints != before.endpoints else msgspec.UNSET,
-        key=after.node_key if after.node_key != before.node_key else "",
-        disco_key=after.disco_key if new_disco else "",
-        online=after.online if new_disco or after.online != before.online else msgspec.UNSET,
-        last_seen=after.last_seen if told_seen and not after.online else None,
-        key_expiry=(after.expiry or NO_EXPIRY) if told_expiry else None,
-    )
-    return patch if patch != PeerChange(node_id=after.id) else None

@@ -1,5 +1,6 @@
 """The DNS set-up that all nodes of a tailnet share."""
 
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 
 from headscale.records import TailnetSettings
@@ -25,7 +26,8 @@ def dns_config(settings: TailnetSettings) -> DNSConfig:
     )
 
 
-def reverse_zones(prefix: IPv4Network | IPv6Network) -> list[str]:
+@lru_cache(maxsize=8)  # every map has them
+def reverse_zones(prefix: IPv4Network | IPv6Network) -> tuple[str, ...]:
     """The reverse zones that cover a prefix, cut at whole labels: 100.64.0.0/10 has 64 of them."""
     digit_bits = 8 if prefix.version == 4 else 4
     labels = -(-prefix.prefixlen // digit_bits)
@@ -34,4 +36,4 @@ def reverse_zones(prefix: IPv4Network | IPv6Network) -> list[str]:
         digits = subnet.network_address.reverse_pointer.split(".")
         skipped = prefix.max_prefixlen // digit_bits - labels
         zones.append(".".join(digits[skipped:]))
-    return zones
+    return tuple(zones)

@@ -97,6 +97,9 @@ class Fanout:
             if self._clock.monotonic() - turn_began > SLICE_S:
                 await asyncio.sleep(0)
                 turn_began = self._clock.monotonic()
+                if self._writer.snapshot.policy_epoch != now_due.snapshot.policy_epoch:
+                    # Whoever set a policy has been answered: nothing that an older one allowed goes out any more.
+                    now_due = self._new_round()
 
     def _new_round(self) -> Round:
         return Round(

@@ -5,12 +5,16 @@ JSON escape in it (protocol notes in docs/protocol.md), so what would need one i
 """
 
 import re
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
+from msgspec import structs
 
 from headscale.keys import is_zero
+from headscale.mapper.view import NO_WAYS, Look, Ways, peer_look
 from headscale.records import TAGGED_DISPLAY, TAGGED_LOGIN, TAGGED_USER_ID, Node, TailnetSettings, User
+from headscale.state.snapshot import Snapshot
 from headscale.tailcfg import node as wire
 from headscale.tailcfg.hostinfo import Hostinfo, Service
 
@@ -21,6 +25,10 @@ CAP_ADMIN: Final = "https://tailscale.com/cap/is-admin"
 CAP_SSH: Final = "https://tailscale.com/cap/ssh"
 CAP_FILE_SHARING: Final = "https://tailscale.com/cap/file-sharing"
 CAP_AUTO_UPDATE: Final = "default-auto-update"
+
+PLAIN: Final = Look()
+# Encodings of one node for viewers with different routes through it; more are made again when they are needed.
+VARIANTS_MAX: Final = 64
 
 _ESCAPED: Final = re.compile(r'["\\\x00-\x1f\x7f]')
 
@@ -53,18 +61,24 @@ def profile_of(owner: int, user: User | None) -> wire.UserProfile:
     )
 
 
-def peer_node(settings: TailnetSettings, node: Node) -> wire.Node:
-    """The node for everybody else. `online` is always explicit: clients lose a change from or to absent."""
-    return _node(settings, node)
+def peer_node(settings: TailnetSettings, node: Node, look: Look = PLAIN, ways: Ways = NO_WAYS) -> wire.Node:
+    """The node for others. `online` is always explicit: clients lose a change from or to absent."""
+    shown = _node(settings, node, look, ways)
+    return structs.replace(shown, cap_map=look.capabilities) if look.capabilities else shown
 
 
-def self_node(settings: TailnetSettings, node: Node) -> wire.Node:
+def self_node(settings: TailnetSettings, node: Node, look: Look = PLAIN, ways: Ways = NO_WAYS) -> wire.Node:
     """The node for its own client, with the capabilities that it has."""
-    return msgspec.structs.replace(_node(settings, node), cap_map=_capabilities(settings))
+    shown = _node(settings, node, look, ways)
+    return structs.replace(shown, cap_map={**_capabilities(settings), **look.capabilities})
 
 
-def _node(settings: TailnetSettings, node: Node) -> wire.Node:
-    addresses = tuple(f"{address}/{address.max_prefixlen}" for address in node.addresses)
+def _node(settings: TailnetSettings, node: Node, look: Look, ways: Ways) -> wire.Node:
+    addresses = tuple(
+        f"{address}/{address.max_prefixlen}"
+        for address in node.addresses
+        if not (look.hides_ipv4 and address.version == 4)
+    )
     return wire.Node(
         id=node.id,
         stable_id=str(node.id),
@@ -73,13 +87,14 @@ def _node(settings: TailnetSettings, node: Node) -> wire.Node:
         key=node.node_key,
         machine=node.machine_key,
         addresses=addresses,
-        allowed_ips=addresses,
+        allowed_ips=(*addresses, *map(str, ways.routes)),
         endpoints=node.endpoints,
         hostinfo=shared_hostinfo(node.hostinfo),
         key_expiry=node.expiry,
         disco_key="" if is_zero(node.disco_key) else node.disco_key,
         derp=f"{DERP_MAGIC}:{node.home_derp}" if node.home_derp else "",
         home_derp=node.home_derp,
+        primary_routes=tuple(map(str, ways.primary)),
         created=node.created_at,
         cap=node.cap_version,
         tags=node.tags,
@@ -117,23 +132,80 @@ def shared_hostinfo(hostinfo: Hostinfo) -> Hostinfo:
     )
 
 
+@dataclass(slots=True)
+class _Known:
+    """One version of a node and its encodings; `policy_epoch` is the last for which its look was asked."""
+
+    node: Node
+    look: Look
+    policy_epoch: int
+    plain: msgspec.Raw
+    others: dict[tuple[Ways, bool], msgspec.Raw] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """All nodes of a snapshot by id: the encoding without routes, and the owner that clients show."""
+
+    snapshot: Snapshot | None
+    plain: dict[int, msgspec.Raw]
+    owners: dict[int, int]
+
+
 class PeerBytes:
-    """Each node's encoding for its peers, made once a version of the node and shared by all viewers."""
+    """Each node's encoding for its peers, made once a version of the node and shared by all viewers.
+
+    Most viewers are shown the same. Another encoding is made for those who may use routes through the node, and for
+    those who are to see no IPv4 addresses.
+    """
 
     def __init__(self, settings: TailnetSettings) -> None:
         self._settings = settings
         self._encoder = msgspec.json.Encoder()
-        self._known: dict[int, tuple[Node, msgspec.Raw]] = {}
+        self._known: dict[int, _Known] = {}
+        self._table = Table(None, {}, {})
 
-    def of(self, node: Node) -> msgspec.Raw:
-        """The JSON of this version of the node."""
+    def of(
+        self, snapshot: Snapshot, node: Node, ways: Ways = NO_WAYS, *, without_ipv4: bool = False
+    ) -> msgspec.Raw:
+        """The JSON of this version of the node; one that hides its IPv4 address does so from everybody."""
         known = self._known.get(node.id)
-        if known is not None and known[0] is node:
-            return known[1]
-        encoded = msgspec.Raw(self._encoder.encode(peer_node(self._settings, node)))
-        self._known[node.id] = (node, encoded)
+        if known is None or known.node is not node or known.policy_epoch != snapshot.policy_epoch:
+            known = self._renewed(snapshot, node)
+        if not ways.routes and not without_ipv4:
+            return known.plain
+        variant = (ways, without_ipv4)
+        encoded = known.others.get(variant)
+        if encoded is None:
+            if len(known.others) >= VARIANTS_MAX:
+                known.others.clear()
+            look = replace(known.look, hides_ipv4=True) if without_ipv4 else known.look
+            encoded = known.others[variant] = self._encoded(node, look, ways)
         return encoded
+
+    def table(self, snapshot: Snapshot) -> Table:
+        """What most viewers are shown of each node; kept for one snapshot."""
+        if self._table.snapshot is not snapshot:
+            nodes = snapshot.nodes.items()
+            self._table = Table(
+                snapshot,
+                plain={node_id: self.of(snapshot, node) for node_id, node in nodes},
+                owners={node_id: owner_id(node) for node_id, node in nodes},
+            )
+        return self._table
 
     def forget(self, node_id: int) -> None:
         """Let go of a node that was deleted."""
         self._known.pop(node_id, None)
+
+    def _renewed(self, snapshot: Snapshot, node: Node) -> _Known:
+        known, look = self._known.get(node.id), peer_look(snapshot, node.id)
+        if known is not None and known.node is node and known.look == look:
+            known.policy_epoch = snapshot.policy_epoch
+            return known
+        renewed = _Known(node, look, snapshot.policy_epoch, self._encoded(node, look, NO_WAYS))
+        self._known[node.id] = renewed
+        return renewed
+
+    def _encoded(self, node: Node, look: Look, ways: Ways) -> msgspec.Raw:
+        return msgspec.Raw(self._encoder.encode(peer_node(self._settings, node, look, ways)))

@@ -4,17 +4,19 @@ A round is made for a snapshot and dropped after it: comparisons are kept by the
 frames by what viewers have in common.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
 from msgspec import structs
 
 from headscale.mapper.build import build_map
-from headscale.mapper.diff import Comparison, compare, message_for
+from headscale.mapper.diff import Comparison, compare, kind_of, message_for, news_for
 from headscale.mapper.frames import frame
 from headscale.mapper.render import PeerBytes
 from headscale.mapper.stream import Stream
+from headscale.mapper.view import peers_of
 from headscale.records import Node
 from headscale.state.snapshot import Snapshot
 from headscale.tailcfg.maps import MapResponse
@@ -25,6 +27,14 @@ _ENCODER = msgspec.json.Encoder()
 def framed(message: MapResponse, *, compress: bool) -> bytes:
     """The message as it travels."""
     return frame(_ENCODER.encode(message), compress=compress)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """A frame for all viewers of a kind but those whom it mentions."""
+
+    data: bytes | None
+    mentions: frozenset[int]
 
 
 class Round:
@@ -43,28 +53,23 @@ class Round:
         self._peer_bytes = peer_bytes
         self._touched_since = touched_since
         self._comparisons: dict[int, Comparison | None] = {}
-        self._frames: dict[tuple[int, int, bool], bytes | None] = {}
+        self._frames: dict[Hashable, _Shared] = {}
 
     def frame_for(self, stream: Stream, node: Node) -> bytes | None:
         """The stream's next frame; None when it has nothing to hear."""
         comparison = self._comparison(stream.sent) if stream.sent is not None else None
         if stream.sent is None or comparison is None:
             return framed(self._start_over(stream, node), compress=stream.compress)
-        own = stream.sent.nodes.get(node.id) is not node
-        key = (stream.sent.epoch, stream.version if comparison.derp_changed else 0, stream.compress)
-        if not own and key in self._frames:
-            return self._frames[key]
-        message = message_for(
-            comparison,
-            stream.sent,
-            self.snapshot,
-            viewer_id=node.id,
-            version=stream.version,
-            now=self._now,
-        )
+        kind = kind_of(comparison, node.id)
+        key = (stream.sent.epoch, kind, stream.version if comparison.derp_changed else 0, stream.compress)
+        shared = self._frames.get(key) if kind is not None else None
+        if shared is not None and node.id not in shared.mentions:
+            return shared.data
+        news = news_for(comparison, node.id)
+        message = message_for(comparison, news, viewer_id=node.id, version=stream.version, now=self._now)
         data = framed(message, compress=stream.compress) if message else None
-        if not own:
-            self._frames[key] = data
+        if kind is not None and shared is None:
+            self._frames[key] = _Shared(data, news.mentions)
         return data
 
     def full_map(self, node: Node, *, version: int) -> MapResponse:
@@ -76,7 +81,7 @@ class Round:
         full = self.full_map(node, version=stream.version)
         if stream.sent is None or full.peers:
             return full
-        return structs.replace(full, peers_removed=tuple(sorted({*stream.sent.nodes} - {node.id})))
+        return structs.replace(full, peers_removed=tuple(sorted(peers_of(stream.sent, node.id))))
 
     def _comparison(self, old: Snapshot) -> Comparison | None:
         """None when the old snapshot is too old to compare with: then a full map is due."""

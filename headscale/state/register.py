@@ -40,10 +40,12 @@ from headscale.records import (
     Write,
 )
 from headscale.state.addresses import allocate
+from headscale.state.approvals import approved
 from headscale.state.credentials import check_valid, claim, recognise
 from headscale.state.effect import Effect, Moment
 from headscale.state.names import label_of, unique_label
 from headscale.state.report import described
+from headscale.state.routes import with_plain_routes
 from headscale.state.snapshot import Snapshot, drop_node, put_node
 from headscale.tailcfg.hostinfo import Hostinfo
 
@@ -151,6 +153,7 @@ def _join(snapshot: Snapshot, moment: Moment, request: Request) -> Effect[Outcom
 
 
 def _stored(snapshot: Snapshot, old: Node, new: Node, more: tuple[Write, ...]) -> Effect[Outcome]:
+    new = approved(snapshot.policy, new)
     if new == old:
         return Effect(snapshot, Registered(old), more)
     return Effect(put_node(snapshot, new), Registered(new), (Update(new), *more), frozenset({new.id}))
@@ -173,7 +176,7 @@ def _admit(
         ipv6=ipv6,
         user_id=None if key.tags else key.user_id,
         tags=key.tags,
-        hostinfo=request.hostinfo,
+        hostinfo=with_plain_routes(request.hostinfo),
         ephemeral=key.ephemeral or request.ephemeral,
         auth_key_id=key.id,
         expiry=_expiry(snapshot, moment, request, key),
@@ -181,6 +184,7 @@ def _admit(
         created_at=moment.now,
         cap_version=request.version,
     )
+    node = approved(snapshot.policy, node)
     after = replace(put_node(snapshot, node), last_ipv4=ipv4, last_ipv6=ipv6)
     writes = (Insert(node), Advance(Counter.NODE, node.id), *spent)
     return Effect(after, Registered(node), writes, frozenset({node.id}))

@@ -13,8 +13,10 @@ from msgspec import structs
 
 from headscale.keys import ZERO_DISCO_KEY, DiscoKey, is_zero
 from headscale.records import Node, Update
+from headscale.state.approvals import approved
 from headscale.state.effect import Effect, Moment
 from headscale.state.names import is_derived, label_of, unique_label
+from headscale.state.routes import with_plain_routes
 from headscale.state.snapshot import Snapshot, put_node
 from headscale.tailcfg.hostinfo import Hostinfo
 from headscale.tailcfg.maps import MapRequest
@@ -35,6 +37,8 @@ def report(snapshot: Snapshot, moment: Moment, *, node_id: int, request: MapRequ
         after = described(snapshot, after, request.hostinfo)
     if request.endpoints is not None and not request.stream:
         after = replace(after, endpoints=usable_endpoints(request.endpoints))
+    if after.hostinfo.routable_ips != node.hostinfo.routable_ips:
+        after = approved(snapshot.policy, after)
     if after == node:
         return Effect(snapshot, node)
     if after.disco_key not in (node.disco_key, ZERO_DISCO_KEY):
@@ -46,7 +50,8 @@ def report(snapshot: Snapshot, moment: Moment, *, node_id: int, request: MapRequ
 
 def described(snapshot: Snapshot, node: Node, hostinfo: Hostinfo) -> Node:
     """The node with new host info; its name follows while nobody has chosen another."""
-    renewed = replace(node, hostinfo=_carry_net_info(node.hostinfo, hostinfo))
+    told = with_plain_routes(hostinfo)
+    renewed = replace(node, hostinfo=_carry_net_info(node.hostinfo, told))
     if not hostinfo.hostname or hostinfo.hostname == node.hostname:
         return renewed
     given = node.given_name

@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from immutables import Map
+
 from headscale.records import Counter, Node, PreAuthKey, TailnetSettings, User
-from headscale.state.snapshot import Snapshot, put_key, put_node, put_user
+from headscale.state.snapshot import Snapshot, put_key, put_record, with_subjects
 from headscale.tailcfg.derpmap import DERPMap
 
 
@@ -19,17 +21,17 @@ def restore(
     last_ids: Mapping[Counter, int],
     now: datetime,
 ) -> Snapshot:
-    """A snapshot of these records; ids go on after the last ones ever handed out."""
-    snapshot = Snapshot(settings=settings, derp_map=derp_map, started_at=now)
-    for user in users:
-        snapshot = put_user(snapshot, user)
+    """A snapshot of these records, without a policy; ids go on after the last ones ever handed out."""
+    by_id = Map({user.id: user for user in users})
+    snapshot = Snapshot(settings=settings, derp_map=derp_map, started_at=now, users=by_id)
     for key in pre_auth_keys:
         snapshot = put_key(snapshot, key)
     for node in nodes:
-        snapshot = put_node(snapshot, node)
+        snapshot = put_record(snapshot, node)
     return replace(
-        snapshot,
-        last_user_id=max(snapshot.last_user_id, last_ids.get(Counter.USER, 0)),
+        with_subjects(snapshot),
+        last_user_id=max([*by_id, last_ids.get(Counter.USER, 0)]),
         last_node_id=max(snapshot.last_node_id, last_ids.get(Counter.NODE, 0)),
         last_key_id=max(snapshot.last_key_id, last_ids.get(Counter.PRE_AUTH_KEY, 0)),
+        last_policy_id=last_ids.get(Counter.POLICY, 0),
     )

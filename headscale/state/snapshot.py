@@ -2,8 +2,12 @@
 
 A snapshot never changes; a step derives the next one. Maps are persistent (HAMT), so deriving one costs the
 logarithm of what is there, and an old one that a slow stream still compares with shares almost all of it.
+
+What follows from records is kept in step by the functions that put and drop them: the indexes, the policy as it works
+out for these nodes and users, and who is primary for which route.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
@@ -12,20 +16,38 @@ from typing import Final
 from immutables import Map
 
 from headscale.keys import MachineKey, NodeKey
-from headscale.records import Address, Node, PreAuthKey, TailnetSettings, User
+from headscale.policy.compiled import Compiled, compile_policy
+from headscale.policy.subjects import EXIT_ROUTES, Network, Person
+from headscale.records import Address, Node, PolicyText, PreAuthKey, TailnetSettings, User
+from headscale.state.routes import elect, in_force
+from headscale.state.subjects import is_same_subject, person_of, subject_of
 from headscale.tailcfg.derpmap import DERPMap
 
 LONG_AGO: Final = datetime(1, 1, 1, tzinfo=UTC)
+NO_POLICY: Final = compile_policy(None, people={}, subjects=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """All of it. `epoch` grows with every published change; `started_at` is when this process began."""
+    """All of it. `epoch` grows with every published change; `started_at` is when this process began.
+
+    `policy_epoch` grows when the policy says something else for nodes that did not change themselves: another
+    text, or other users. `policy_problem` is why the policy in force is not the one that was set last; empty
+    when it is. `gateways` are the nodes with any route in force; `routers` has them by subnet route, and `primaries`
+    who of those is primary.
+    """
 
     settings: TailnetSettings
     derp_map: DERPMap
     epoch: int = 0
     started_at: datetime = LONG_AGO
+    policy: Compiled = NO_POLICY
+    policy_text: PolicyText | None = None
+    policy_epoch: int = 0
+    policy_problem: str = ""
+    gateways: frozenset[int] = frozenset()
+    routers: Map[Network, frozenset[int]] = field(default_factory=Map)
+    primaries: Map[Network, int] = field(default_factory=Map)
     users: Map[int, User] = field(default_factory=Map)
     nodes: Map[int, Node] = field(default_factory=Map)
     pre_auth_keys: Map[int, PreAuthKey] = field(default_factory=Map)
@@ -40,6 +62,7 @@ class Snapshot:
     last_user_id: int = 0
     last_node_id: int = 0
     last_key_id: int = 0
+    last_policy_id: int = 0
 
     def node_of(self, node_key: NodeKey, machine_key: MachineKey) -> Node | None:
         """The node with this node key on this machine; there is no other way from a request to a node."""
@@ -61,6 +84,21 @@ class Snapshot:
 def put_node(snapshot: Snapshot, node: Node) -> Snapshot:
     """The snapshot with this node new or in place of its older self."""
     old = snapshot.nodes.get(node.id)
+    after = put_record(snapshot, node)
+    if old is None or not is_same_subject(old, node):
+        subject = subject_of(node)
+        was = subject_of(old) if old is not None else None
+        if subject != was:
+            after = replace(after, policy=after.policy.updated([subject]))
+            return _rerouted(after, node.id, old=was.routes if was else (), new=subject.routes)
+    elif old.online != node.online and node.id in snapshot.gateways:
+        return _elected(after, in_force(node))
+    return after
+
+
+def put_record(snapshot: Snapshot, node: Node) -> Snapshot:
+    """As `put_node`, for a caller that tells the policy of many nodes at once: `with_subjects`."""
+    old = snapshot.nodes.get(node.id)
     if old is None or _indexed(old) != _indexed(node):
         snapshot = _index(_unindex(snapshot, old) if old else snapshot, node)
     return replace(
@@ -75,17 +113,32 @@ def drop_node(snapshot: Snapshot, node: Node, now: datetime) -> Snapshot:
     released = snapshot.released
     for address in node.addresses:
         released = released.set(address, now)
-    without = _unindex(snapshot, node)
-    return replace(without, nodes=without.nodes.delete(node.id), released=released)
+    after = replace(
+        _unindex(snapshot, node),
+        nodes=snapshot.nodes.delete(node.id),
+        policy=snapshot.policy.updated((), [node.id]),
+        released=released,
+    )
+    return _rerouted(after, node.id, old=in_force(node), new=())
 
 
 def put_user(snapshot: Snapshot, user: User) -> Snapshot:
     """The snapshot with this user new or changed."""
-    return replace(
+    after = replace(
         snapshot,
         users=snapshot.users.set(user.id, user),
         last_user_id=max(snapshot.last_user_id, user.id),
     )
+    person = person_of(user)
+    if snapshot.policy.people.get(user.id) == person:
+        return after
+    return _with_people(after, {**snapshot.policy.people, user.id: person})
+
+
+def drop_user(snapshot: Snapshot, user: User) -> Snapshot:
+    """The snapshot without this user, who has no nodes."""
+    people = {i: person for i, person in snapshot.policy.people.items() if i != user.id}
+    return _with_people(replace(snapshot, users=snapshot.users.delete(user.id)), people)
 
 
 def put_key(snapshot: Snapshot, key: PreAuthKey) -> Snapshot:
@@ -105,6 +158,72 @@ def drop_key(snapshot: Snapshot, key: PreAuthKey) -> Snapshot:
         pre_auth_keys=snapshot.pre_auth_keys.delete(key.id),
         key_by_prefix=snapshot.key_by_prefix.delete(key.prefix),
     )
+
+
+def with_subjects(snapshot: Snapshot) -> Snapshot:
+    """The snapshot whose policy is worked out anew for all users and nodes; without one, as at a start.
+
+    Nobody is online at a start. Each route then goes to its lowest number, because clients that are back before
+    their router should not lose their way to it.
+    """
+    policy = compile_policy(
+        None,
+        people={user.id: person_of(user) for user in snapshot.users.values()},
+        subjects=map(subject_of, snapshot.nodes.values()),
+    )
+    routers: dict[Network, frozenset[int]] = {}
+    for subject in policy.subjects.values():
+        for route in _subnets(subject.routes):
+            routers[route] = routers.get(route, frozenset()) | {subject.id}
+    primaries = {route: min(ids) for route, ids in routers.items()}
+    return replace(
+        snapshot,
+        policy=policy,
+        gateways=frozenset(subject.id for subject in policy.subjects.values() if subject.routes),
+        routers=Map(routers),
+        primaries=Map(primaries),
+    )
+
+
+def _with_people(snapshot: Snapshot, people: Mapping[int, Person]) -> Snapshot:
+    policy = snapshot.policy.with_people(people)
+    decides = policy.document is not None  # without a policy it does not matter who somebody is
+    return replace(snapshot, policy=policy, policy_epoch=snapshot.policy_epoch + (1 if decides else 0))
+
+
+def _rerouted(
+    snapshot: Snapshot, node_id: int, *, old: tuple[Network, ...], new: tuple[Network, ...]
+) -> Snapshot:
+    """The snapshot after the routes in force of this node were `old` and are `new`."""
+    if not old and not new:
+        return snapshot
+    gateways = snapshot.gateways | {node_id} if new else snapshot.gateways - {node_id}
+    before, after = frozenset(_subnets(old)), frozenset(_subnets(new))
+    routers = snapshot.routers
+    for route in after - before:
+        routers = routers.set(route, routers.get(route, frozenset()) | {node_id})
+    for route in before - after:
+        rest = routers[route] - {node_id}
+        routers = routers.set(route, rest) if rest else routers.delete(route)
+    return _elected(replace(snapshot, gateways=gateways, routers=routers), before | after)
+
+
+def _elected(snapshot: Snapshot, routes: Iterable[Network]) -> Snapshot:
+    """The snapshot with the present primaries of these routes."""
+    primaries = snapshot.primaries
+    for route in _subnets(routes):
+        current = primaries.get(route)
+        candidates = (snapshot.nodes[i] for i in snapshot.routers.get(route, ()))
+        elected = elect(candidates, current)
+        if elected is None:
+            primaries = primaries.delete(route) if current is not None else primaries
+        elif elected != current:
+            primaries = primaries.set(route, elected)
+    return snapshot if primaries is snapshot.primaries else replace(snapshot, primaries=primaries)
+
+
+def _subnets(routes: Iterable[Network]) -> Iterable[Network]:
+    return (route for route in routes if route not in EXIT_ROUTES)
 
 
 def _indexed(node: Node) -> tuple[object, ...]:

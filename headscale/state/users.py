@@ -7,7 +7,7 @@ from typing import Final
 from headscale.errors import Conflict, Malformed, NotFound
 from headscale.records import Advance, Counter, Delete, Insert, Update, User, Write
 from headscale.state.effect import Effect, Moment
-from headscale.state.snapshot import Snapshot, drop_key, put_user
+from headscale.state.snapshot import Snapshot, drop_key, drop_user, put_user
 
 # The rule that the peer documents (and applies to names from identity providers only): we hold everyone to it.
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]*(@[A-Za-z0-9._-]*)?")
@@ -60,7 +60,7 @@ def delete_user(snapshot: Snapshot, moment: Moment, *, user_id: int) -> Effect[N
             f"user {user.name} still has {len(nodes)} node(s): delete them or log them in as others"
         )
     writes: list[Write] = []
-    after = replace(snapshot, users=snapshot.users.delete(user_id))
+    after = drop_user(snapshot, user)
     for key in [key for key in snapshot.pre_auth_keys.values() if key.user_id == user_id]:
         if key.tags:
             kept = replace(key, user_id=None)

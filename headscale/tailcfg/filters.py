@@ -3,6 +3,7 @@
 import msgspec
 
 from headscale.tailcfg.names import wire_names
+from headscale.tailcfg.node import CapMap
 
 
 class PortRange(msgspec.Struct, frozen=True, rename=wire_names({})):
@@ -19,17 +20,29 @@ class NetPortRange(msgspec.Struct, frozen=True, rename=wire_names({"ip": "IP"}))
     ports: PortRange
 
 
+class CapGrant(msgspec.Struct, frozen=True, rename=wire_names({})):
+    """Capabilities that the sources of a rule hold when they talk to these destinations (prefixes)."""
+
+    dsts: tuple[str, ...]
+    cap_map: CapMap
+
+
 class FilterRule(
     msgspec.Struct,
     frozen=True,
     omit_defaults=True,
     rename=wire_names({"src_ips": "SrcIPs", "ip_proto": "IPProto"}),
 ):
-    """Who may reach what; no protocols means TCP, UDP, ICMP and ICMPv6. `Bits` must never be sent."""
+    """Who may reach what; no protocols means TCP, UDP, ICMP and ICMPv6.
+
+    Exactly one of `dst_ports` and `cap_grant` is there, and the other's key absent: tailscale-rs refuses a
+    whole map for a rule with both or neither. `Bits` must never be sent.
+    """
 
     src_ips: tuple[str, ...]
     dst_ports: tuple[NetPortRange, ...] = ()
     ip_proto: tuple[int, ...] = ()
+    cap_grant: tuple[CapGrant, ...] = ()
 
 
 ANY_PORT = PortRange(0, 65535)

@@ -13,6 +13,7 @@ from headscale.tailcfg.hostinfo import Hostinfo
 from headscale.tailcfg.limits import DiscoKeyText, Endpoint, NodeKeyText, Version
 from headscale.tailcfg.names import wire_names
 from headscale.tailcfg.node import Node, PeerChange, UserProfile
+from headscale.tailcfg.ssh import SSHPolicy
 
 COMPRESS_ZSTD = "zstd"
 
@@ -43,11 +44,12 @@ class MapResponse(
     msgspec.Struct,
     frozen=True,
     omit_defaults=True,
-    rename=wire_names({"derp_map": "DERPMap", "dns_config": "DNSConfig"}),
+    rename=wire_names({"derp_map": "DERPMap", "dns_config": "DNSConfig", "ssh_policy": "SSHPolicy"}),
 ):
     """One message of a map stream. Absent means unchanged; peers may be spliced in as encoded bytes.
 
-    `packet_filters` maps a name to its rules: `{"base": []}` blocks everything, absence changes nothing.
+    `packet_filters` maps a name to its rules: `{"base": []}` blocks everything, absence changes nothing. So it is with
+    `ssh_policy`: no rules takes back what there was.
     """
 
     control_time: datetime
@@ -62,5 +64,6 @@ class MapResponse(
     domain: str = ""
     collect_services: bool | UnsetType = UNSET
     packet_filters: dict[str, tuple[FilterRule, ...]] | UnsetType = UNSET
+    ssh_policy: SSHPolicy | None = None
     user_profiles: tuple[UserProfile, ...] = ()
     debug: Debug | None = None

@@ -26,6 +26,7 @@ from headscale.records import (
     Delete,
     Insert,
     Node,
+    PolicyText,
     PreAuthKey,
     RegisterMethod,
     Update,
@@ -125,7 +126,44 @@ async def test_every_record_comes_back_as_it_was(path: Path) -> None:
     assert loaded.users == (ALICE, BOB)
     assert loaded.pre_auth_keys == (KEY,)
     assert loaded.nodes == (FULL, PLAIN)
-    assert loaded.last_ids == {Counter.USER: 0, Counter.NODE: 9, Counter.PRE_AUTH_KEY: 0}
+    assert loaded.policy is None
+    assert loaded.last_ids == {
+        Counter.USER: 0,
+        Counter.NODE: 9,
+        Counter.PRE_AUTH_KEY: 0,
+        Counter.POLICY: 0,
+    }
+
+
+async def test_policies_are_kept_byte_for_byte_newest_first(path: Path) -> None:
+    """Comments and line ends too; the older ones are there to go back to."""
+    database = await open_sqlite(path)
+    texts = ('{"acls": []} // ä\r\n', "two", "three" * 1_000_000)
+    rows = [PolicyText(id=n, text=text, created_at=NOW) for n, text in enumerate(texts, start=1)]
+    await database.commit([*(Insert(row) for row in rows), Advance(Counter.POLICY, 3)])
+    loaded = await reopened(database, path)
+    assert (loaded.policy, loaded.last_ids[Counter.POLICY]) == (rows[2], 3)
+    again = await open_sqlite(path)
+    assert await again.policy_before(3) == rows[1]
+    assert await again.policy_before(2) == rows[0]
+    assert await again.policy_before(1) is None
+    await again.close()
+
+
+async def test_a_database_of_the_first_version_gets_its_table_of_policies(path: Path) -> None:
+    """What it holds stays."""
+    database = await open_sqlite(path)
+    await database.commit([Insert(ALICE)])
+    await database.close()
+    with sqlite3.connect(path) as raw:
+        raw.execute("DROP TABLE policies")
+        raw.execute("UPDATE alembic_version SET version_num = '0001'")
+    again = await open_sqlite(path)
+    row = PolicyText(id=1, text="one", created_at=NOW)
+    await again.commit([Insert(row)])
+    loaded = await again.load(NOW)
+    await again.close()
+    assert (loaded.users, loaded.policy) == ((ALICE,), row)
 
 
 async def test_a_changed_record_comes_back_changed_and_a_deleted_one_not(path: Path) -> None:

@@ -4,7 +4,7 @@ A number that nobody has is taken modulo those that there are, so that most step
 keeps a history meaningful.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -12,18 +12,19 @@ from hypothesis import strategies as st
 
 from headscale.errors import HeadscaleError
 from headscale.keys import DiscoKey, MachineKey, NodeKey, disco_key, machine_key, node_key
-from headscale.records import Node
+from headscale.records import Node, PolicyText, Update
 from headscale.state.credentials import create_key, delete_key, draw_secret
 from headscale.state.effect import Effect, Moment, Step
 from headscale.state.nodes import delete_idle_ephemeral, delete_node, expire_due, expire_node, rename_node
+from headscale.state.policy import Prepared, adopt_policy
 from headscale.state.presence import arrive, leave
 from headscale.state.register import Request, register
 from headscale.state.report import report
-from headscale.state.snapshot import Snapshot
+from headscale.state.snapshot import Snapshot, put_node
 from headscale.state.users import create_user, delete_user, rename_user
 from headscale.tailcfg.hostinfo import Hostinfo, NetInfo
 from headscale.tailcfg.maps import MapRequest
-from tests.builders import NOW, tailnet
+from tests.builders import NOW, TAGGED, both_ways, compiled, tailnet
 
 USERS: Final = ("alice", "bob", "carol")
 MACHINES: Final = 3
@@ -47,7 +48,21 @@ ACTS: Final = (
     *("arrive", "arrive", "leave", "leave", "endpoints", "disco", "disco", "derp", "hostinfo", "hostname"),
     *("rename_node", "rename_user", "expire", "expire_later", "expire_later", "unexpire", "unexpire"),
     *("version", "delete", "delete_key", "create_user", "delete_user", "time", "expire_due", "idle"),
+    *("policy", "policy", "policy", "routes", "routes", "approve"),
 )
+
+
+# What sorts of policies differ in for maps; users are 1 to 3, and TAGGED stands for tagged nodes.
+POLICIES: Final[tuple[dict[str, Any], ...]] = (
+    {"pairs": None, "approving": frozenset({"10.1.0.0/16"})},
+    {"pairs": None, "routeless": frozenset({2}), "showing": frozenset({1, 2}), "ssh": frozenset({1})},
+    {"pairs": both_ways((1, 1), (2, 2), (TAGGED, 1)), "approving": frozenset({"0.0.0.0/0"})},
+    {"pairs": both_ways((1, 2), (TAGGED, TAGGED)), "capable": frozenset({1}), "ssh": frozenset({1, 2})},
+    {"pairs": frozenset(), "showing": frozenset({TAGGED})},
+    {"pairs": both_ways((1, 1), (1, 2), (1, TAGGED)), "without_ipv4": frozenset({2})},
+    {"pairs": None, "without_ipv4": frozenset({1, TAGGED}), "capable": frozenset({1, 2})},
+)
+ROUTES: Final = ((), ("10.1.0.0/16",), ("10.1.0.0/16", "10.2.0.0/16"), ("0.0.0.0/0", "10.2.0.0/16", "::/0"))
 
 
 def acts() -> st.SearchStrategy[Act]:
@@ -211,6 +226,27 @@ class World:
     def _delete(self, act: Act, node: Node) -> Step[Any]:
         return lambda snapshot, moment: delete_node(snapshot, moment, node_id=node.id)
 
+    def _policy(self, act: Act) -> Step[Any]:
+        """Another policy, worked out a moment ago: for the tailnet as the world is then found."""
+        which = POLICIES[(act.who * 4 + act.what) % len(POLICIES)]
+        prepared = Prepared(f"policy {self.serial}", compiled(self.snapshot, **which))
+        origin = PolicyText(id=0, text=prepared.text, created_at=self.now)
+        return lambda snapshot, moment: adopt_policy(snapshot, moment, prepared=prepared, origin=origin)
+
+    def _routes(self, act: Act, node: Node) -> Step[Any]:
+        return _tells(node, hostinfo=Hostinfo(hostname=node.hostname, routable_ips=ROUTES[act.what]))
+
+    def _approve(self, act: Act, node: Node) -> Step[Any]:
+        """What an administrator does; here everything that is advertised, or nothing."""
+
+        def step(snapshot: Snapshot, moment: Moment) -> Effect[Any]:
+            routes = node.hostinfo.routable_ips if act.what else ()
+            changed = replace(snapshot.nodes[node.id], approved_routes=routes)
+            after = put_node(snapshot, changed)
+            return Effect(after, changed, (Update(changed),), frozenset({node.id}))
+
+        return step
+
     def _delete_key(self, act: Act) -> Step[Any] | None:
         keys = sorted(self.snapshot.pre_auth_keys)
         if not keys:
@@ -231,7 +267,7 @@ class World:
 _NODELESS: Final = frozenset(
     {
         *("join", "join_tagged", "join_ephemeral", "rotate", "rename_user", "create_user", "delete_user"),
-        *("delete_key", "time", "expire_due", "idle"),
+        *("delete_key", "time", "expire_due", "idle", "policy"),
     }
 )
 

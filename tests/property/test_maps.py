@@ -1,7 +1,7 @@
 """The law of maps: whatever happens, and whichever moments a stream is slow to hear of, its client ends up knowing
 what a client that starts now is told."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from harness.clients.netmap import Json, NetMap
 from headscale.mapper.build import build_map
-from headscale.mapper.diff import compare, message_for
+from headscale.mapper.diff import compare, message_for, news_for
 from headscale.mapper.render import PeerBytes
+from headscale.mapper.round import Round, framed
+from headscale.mapper.stream import Stream
 from headscale.state.snapshot import Snapshot
 from headscale.tailcfg.maps import MapResponse
 from tests.builders import SETTINGS
@@ -54,8 +56,7 @@ def catch_up(world: World, viewer: Viewer, peer_bytes: PeerBytes) -> None:
     comparison = compare(viewer.sent, world.snapshot, viewer.touched, peer_bytes=peer_bytes)
     message = message_for(
         comparison,
-        viewer.sent,
-        world.snapshot,
+        news_for(comparison, viewer.node_id),
         viewer_id=viewer.node_id,
         version=viewer.netmap.version,
         now=world.now,
@@ -76,6 +77,7 @@ def known(netmap: NetMap, now: datetime) -> dict[str, Any]:
         "dns": netmap.dns,
         "derp": netmap.derp_map,
         "filter": netmap.packet_filter,
+        "ssh": netmap.ssh_policy,
         "domain": netmap.domain,
     }
 
@@ -86,7 +88,7 @@ def settled(node: Json, now: datetime) -> Json:
     The zero time is no expiry; a client marks a peer whose expiry is past as expired by itself
     (ipn/ipnlocal/expiry.go); when a node was last seen does not matter while it is online.
     """
-    out = {name: value for name, value in node.items() if value not in (None, "", [], 0)}
+    out = {name: value for name, value in node.items() if value not in (None, "", [], {}, 0)}
     if out.get("KeyExpiry") == ZERO_TIME:
         del out["KeyExpiry"]
     ended = "KeyExpiry" in out and datetime.fromisoformat(out["KeyExpiry"]) <= now
@@ -134,4 +136,42 @@ def test_nobody_hears_what_changed_nothing(history: list[Act]) -> None:
     same = world.snapshot
     comparison = compare(same, same, set(same.nodes), peer_bytes=PeerBytes(SETTINGS))
     for node_id in same.nodes:
-        assert message_for(comparison, same, same, viewer_id=node_id, version=142, now=world.now) is None
+        news = news_for(comparison, node_id)
+        assert message_for(comparison, news, viewer_id=node_id, version=142, now=world.now) is None
+
+
+@given(before=histories(size=12), after=st.lists(acts(), max_size=12))
+def test_a_shared_frame_is_what_each_of_its_viewers_would_be_sent_alone(
+    before: list[Act], after: list[Act]
+) -> None:
+    world, peer_bytes, touched = World(), PeerBytes(SETTINGS), set[int]()
+    for act in before:
+        world.play(act)
+    old = world.snapshot
+    for act in after:
+        effect = world.play(act)
+        touched |= effect.touched if effect else frozenset()
+    new = replace(world.snapshot, epoch=old.epoch + 1)
+    due = Round(new, world.now, peer_bytes=peer_bytes, touched_since=lambda epoch: frozenset(touched))
+    alone = compare(old, new, touched, peer_bytes=peer_bytes)
+    for node_id in sorted({*old.nodes} & {*new.nodes}):
+        stream = Stream(node_id=node_id, version=142, compress=False, sink=_NOWHERE, sent=old)
+        news = news_for(alone, node_id)
+        message = message_for(alone, news, viewer_id=node_id, version=142, now=world.now)
+        own = framed(message, compress=False) if message else None
+        assert due.frame_for(stream, new.nodes[node_id]) == own
+
+
+class _Nowhere:
+    """Takes nothing."""
+
+    writable = False
+
+    def send(self, data: bytes) -> None:
+        raise AssertionError
+
+    def end(self) -> None:
+        raise AssertionError
+
+
+_NOWHERE = _Nowhere()

@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 
 from headscale.records import Delete, Insert, Node, PreAuthKey, Record, Update, User
-from headscale.state.snapshot import Snapshot, put_key, put_node, put_user
+from headscale.state.snapshot import Snapshot, put_key, put_node, put_user, with_subjects
 from tests.builders import tailnet
 from tests.property.strategies import Act, World, histories
 
@@ -44,6 +44,22 @@ def test_the_indexes_are_those_of_a_fresh_start(history: list[Act]) -> None:
         rebuilt = put_node(rebuilt, node)
     for index in INDEXES:
         assert dict(getattr(world.snapshot, index)) == dict(getattr(rebuilt, index)), index
+
+
+@given(history=histories())
+def test_the_policy_and_the_routes_are_those_of_a_fresh_start(history: list[Act]) -> None:
+    """Whatever the order of events: who is there, which routes are in force, and through whom one could go."""
+    world = World()
+    for act in history:
+        world.play(act)
+        now, fresh = world.snapshot, with_subjects(world.snapshot)
+        assert dict(now.policy.subjects) == dict(fresh.policy.subjects)
+        assert dict(now.policy.people) == dict(fresh.policy.people)
+        assert (now.gateways, dict(now.routers)) == (fresh.gateways, dict(fresh.routers))
+        assert set(now.primaries) <= set(now.routers)
+        for route, candidates in now.routers.items():
+            online = [node_id for node_id in candidates if now.nodes[node_id].online]
+            assert now.primaries.get(route, 0) in (online or [0, *candidates])
 
 
 @given(history=histories())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headscale.config import Config, Listen
+from headscale.config import Config, Listen, PolicyMode, PolicySettings
 from headscale.configfile import (
     BadConfig,
     default_data_dir,
@@ -106,15 +106,14 @@ def test_the_peers_example_loads_with_a_relay(load: Load) -> None:
         0o770,
     )
     assert (tailnet.log_tail, tailnet.taildrop, tailnet.auto_update) == (False, True, False)
+    assert config.policy == PolicySettings(mode=PolicyMode.FILE, path=None)
     assert config.tls is None
 
 
 def test_keys_of_later_features_are_accepted_and_named(load: Load) -> None:
     config = load(EXAMPLE.read_text(), HEADSCALE_DERP_SERVER_ENABLED="1")
-    assert {"metrics_listen_addr", "derp.urls", "policy.mode", "tuning.node_store_batch_size"} <= set(
-        config.later
-    )
-    assert not {"policy.path", "acme_email", "listen_addr", "dns.base_domain"} & set(config.later)
+    assert {"metrics_listen_addr", "derp.urls", "tuning.node_store_batch_size"} <= set(config.later)
+    assert not {"policy.mode", "acme_email", "listen_addr", "dns.base_domain"} & set(config.later)
     assert list(config.later) == sorted(config.later)
 
 
@@ -200,6 +199,7 @@ def test_a_key_that_is_gone_names_its_successor(complaints: Callable[..., list[s
             "server_url: http://hs.ts.example\ndns:\n  base_domain: ts.example",
             "file:3: dns.base_domain: must not contain the server's own name",
         ),
+        ("policy:\n  mode: db", "file:2: policy.mode: 'db' is none of file, database"),
         ("prefixes:\n  v4:\n  v6:", "file:2: prefixes.v4: at least one"),
         ("dns:\n  extra_records: [{name: a, type: TXT, value: b}]", "file:2: dns.extra_records: "),
         ("tls_cert_path: /nowhere/c.pem", "configuration: tls_key_path: give both files or neither"),
@@ -306,6 +306,24 @@ def test_the_url_follows_the_certificate_and_the_listener(load: Load, tmp_path: 
     tls = load("listen_addr: '[2001:db8::1]:443'\ntls_cert_path: c.pem\ntls_key_path: k.pem\n")
     assert tls.tailnet.server_url == "https://[2001:db8::1]:443"
     assert load("server_url: https://hs.example/\n").tailnet.server_url == "https://hs.example"
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "path"),
+    [
+        ("", PolicyMode.DATABASE, None),
+        ("policy: {path: acl.hujson}", PolicyMode.FILE, "acl.hujson"),
+        ("policy: {mode: file, path: ''}", PolicyMode.FILE, None),
+        ("policy: {mode: database, path: acl.hujson}", PolicyMode.DATABASE, "acl.hujson"),
+        ("policy: {mode: file, path: /etc/acl.hujson}", PolicyMode.FILE, "/etc/acl.hujson"),
+    ],
+)
+def test_a_policy_is_in_the_file_that_is_named_or_in_the_database(
+    load: Load, tmp_path: Path, text: str, mode: PolicyMode, path: str | None
+) -> None:
+    """The peer's default is a file too, but without one nobody could set a policy there."""
+    expected = tmp_path / path if path else None
+    assert load(text).policy == PolicySettings(mode=mode, path=expected)
 
 
 @pytest.mark.parametrize("timeout", ["66s", "65001ms", "1h30m"])

@@ -9,8 +9,10 @@ from datetime import datetime
 import msgspec
 
 from headscale import records
+from headscale.policy.subjects import EXIT_ROUTES
 from headscale.records import TAGGED_LOGIN, TAGGED_USER_ID
 from headscale.state.credentials import masked
+from headscale.state.routes import in_force
 from headscale.state.snapshot import LONG_AGO, Snapshot
 
 
@@ -124,6 +126,12 @@ def node_object(snapshot: Snapshot, node: records.Node, *, in_list: bool = False
         online=node.online,
         approved_routes=node.approved_routes,
         available_routes=node.hostinfo.routable_ips,
-        subnet_routes=(),
+        subnet_routes=_served(snapshot, node) if in_list else (),
         tags=node.tags,
     )
+
+
+def _served(snapshot: Snapshot, node: records.Node) -> tuple[str, ...]:
+    """What others go through this node for: subnets of which it is primary, and exit routes."""
+    routes = (r for r in in_force(node) if r in EXIT_ROUTES or snapshot.primaries.get(r) == node.id)
+    return tuple(map(str, routes))

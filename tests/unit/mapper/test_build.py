@@ -11,7 +11,7 @@ from headscale.records import TAGGED_USER_ID, DNSSettings
 from headscale.state.snapshot import Snapshot
 from headscale.tailcfg.derpmap import DERPMap, DERPNode, DERPRegion
 from headscale.tailcfg.hostinfo import Hostinfo, Service
-from tests.builders import NOW, SETTINGS, node, tailnet, with_nodes
+from tests.builders import NOW, SETTINGS, TAGGED, both_ways, node, router, tailnet, with_nodes, with_policy
 
 NAMED = replace(
     SETTINGS, server_url="https://control.example:8443", dns=DNSSettings(base_domain="ts.example")
@@ -45,7 +45,7 @@ def test_a_first_message_has_everything() -> None:
     full = built(mixed())
     assert set(full) == {
         *("ControlTime", "Node", "DERPMap", "Peers", "DNSConfig", "Domain", "CollectServices"),
-        *("PacketFilters", "UserProfiles", "Debug"),
+        *("PacketFilters", "SSHPolicy", "UserProfiles", "Debug"),
     }
     assert full["Node"]["ID"] == 1
     assert [peer["ID"] for peer in full["Peers"]] == [2, 3, 4]
@@ -109,3 +109,75 @@ def test_a_tailnet_of_one_has_a_map_too() -> None:
     alone = built(with_nodes(tailnet("alice"), node(1)))
     assert alone["Node"]["ID"] == 1
     assert "Peers" not in alone
+
+
+def test_only_visible_peers_and_their_owners_are_in_the_map() -> None:
+    """Nothing else of it tells that there are others."""
+    full = built(with_policy(mixed(), pairs=both_ways((1, 1))))
+    assert [peer["ID"] for peer in full["Peers"]] == [4]
+    assert [profile["LoginName"] for profile in full["UserProfiles"]] == ["alice"]
+    assert b"host2" not in encoded(with_policy(mixed(), pairs=both_ways((1, 1))))
+
+
+def test_the_filter_and_the_ssh_rules_are_the_nodes_own() -> None:
+    snapshot = with_policy(mixed(), pairs=both_ways((1, 2)), ssh=frozenset({1}))
+    [rule] = built(snapshot)["PacketFilters"]["base"]
+    assert rule["SrcIPs"] == ["fd7a:115c:a1e0::2"]
+    [login] = built(snapshot)["SSHPolicy"]["rules"]
+    assert login["principals"] == [{"nodeIP": "fd7a:115c:a1e0::2"}]
+
+
+def test_no_rules_are_said_and_not_left_out() -> None:
+    """A client keeps what it knew for what is absent."""
+    full = built(with_policy(mixed(), pairs=frozenset()))
+    assert full["PacketFilters"] == {"base": []}
+    assert full["SSHPolicy"] == {"rules": []}
+    assert "Peers" not in full
+
+
+def test_attributes_come_beside_what_every_client_has() -> None:
+    snapshot = with_policy(mixed(), capable=frozenset({1}), showing=frozenset({2}))
+    full = built(snapshot)
+    assert {"example.com/cap/own", "https://tailscale.com/cap/ssh"} <= set(full["Node"]["CapMap"])
+    assert [peer.get("CapMap") for peer in full["Peers"]] == [{"suggest-exit-node": []}, None, None]
+
+
+def test_a_node_without_ipv4_has_none_in_any_map_and_sees_none() -> None:
+    """Its peers keep theirs for all others."""
+    snapshot = with_policy(mixed(), without_ipv4=frozenset({2}))
+    own, others = built(snapshot, 2), built(snapshot, 1)
+    for shown in (own["Node"], *own["Peers"], others["Peers"][0]):
+        assert [address for address in shown["AllowedIPs"] if "." in address] == []
+        assert shown["Addresses"] == shown["AllowedIPs"]
+    assert "100.64.0.3/32" in others["Peers"][1]["Addresses"]
+    assert "100.64.0.1/32" in others["Node"]["Addresses"]
+
+
+def test_routes_towards_a_peer_are_those_that_the_policy_lets_the_viewer_use() -> None:
+    """An exit route has no primary."""
+    gateway = router(3, "10.1.0.0/16", "0.0.0.0/0", "::/0", online=True)
+    snapshot = with_policy(with_nodes(mixed(), gateway), routeless=frozenset({2}))
+    shown = built(snapshot, 1)["Peers"][1]
+    assert shown["AllowedIPs"][2:] == ["10.1.0.0/16", "0.0.0.0/0", "::/0"]
+    assert shown["PrimaryRoutes"] == ["10.1.0.0/16"]
+    none = built(snapshot, 2)["Peers"][1]
+    assert none["AllowedIPs"] == none["Addresses"]
+    assert "PrimaryRoutes" not in none
+
+
+def test_a_router_knows_all_its_routes_and_which_it_is_primary_for() -> None:
+    """A standby's own client goes on to serve; the others do not send to it."""
+    first, second = (router(n, "10.1.0.0/16", online=True) for n in (2, 3))
+    snapshot = with_policy(with_nodes(mixed(), first, second))
+    primary, standby = built(snapshot, 2), built(snapshot, 3)
+    assert primary["Node"]["AllowedIPs"][2:] == standby["Node"]["AllowedIPs"][2:] == ["10.1.0.0/16"]
+    assert primary["Node"]["PrimaryRoutes"] == ["10.1.0.0/16"]
+    assert "PrimaryRoutes" not in standby["Node"]
+    seen = {peer["ID"]: peer.get("PrimaryRoutes") for peer in built(snapshot, 1)["Peers"]}
+    assert seen == {2: ["10.1.0.0/16"], 3: None, 4: None}
+
+
+def test_tagged_nodes_are_owners_of_their_own_kind() -> None:
+    full = built(with_policy(mixed(), pairs=both_ways((1, TAGGED))))
+    assert [peer["ID"] for peer in full["Peers"]] == [3]
+    assert {profile["ID"] for profile in full["UserProfiles"]} == {1, TAGGED_USER_ID}

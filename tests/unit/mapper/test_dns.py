@@ -19,24 +19,24 @@ def config(**dns: object) -> DNSConfig:
 def test_the_shared_address_space_has_64_reverse_zones() -> None:
     """A /10 ends inside a label, so each value of that label is a zone."""
     zones = reverse_zones(IPv4Network("100.64.0.0/10"))
-    assert zones == [f"{second}.100.in-addr.arpa" for second in range(64, 128)]
+    assert zones == tuple(f"{second}.100.in-addr.arpa" for second in range(64, 128))
 
 
 @pytest.mark.parametrize(
     ("prefix", "zones"),
     [
-        ("10.0.0.0/8", ["10.in-addr.arpa"]),
-        ("192.168.7.0/24", ["7.168.192.in-addr.arpa"]),
-        ("192.168.6.0/23", ["6.168.192.in-addr.arpa", "7.168.192.in-addr.arpa"]),
+        ("10.0.0.0/8", ("10.in-addr.arpa",)),
+        ("192.168.7.0/24", ("7.168.192.in-addr.arpa",)),
+        ("192.168.6.0/23", ("6.168.192.in-addr.arpa", "7.168.192.in-addr.arpa")),
     ],
 )
-def test_other_prefixes_are_cut_at_whole_labels(prefix: str, zones: list[str]) -> None:
+def test_other_prefixes_are_cut_at_whole_labels(prefix: str, zones: tuple[str, ...]) -> None:
     assert reverse_zones(IPv4Network(prefix)) == zones
 
 
 def test_the_ula_prefix_has_one_reverse_zone() -> None:
     zones = reverse_zones(IPv6Network("fd7a:115c:a1e0::/48"))
-    assert zones == ["0.e.1.a.c.5.1.1.a.7.d.f.ip6.arpa"]
+    assert zones == ("0.e.1.a.c.5.1.1.a.7.d.f.ip6.arpa",)
 
 
 def test_reverse_zones_are_answered_by_clients_themselves() -> None:

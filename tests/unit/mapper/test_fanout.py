@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -14,6 +14,8 @@ from harness.clients.mapframes import MapFrameReader
 from harness.clients.netmap import NetMap
 from headscale.clock import ManualClock
 from headscale.mapper import fanout as module
+from headscale.mapper import round as round_module
+from headscale.mapper.diff import News, news_for
 from headscale.mapper.fanout import KEEP_ALIVE_S, STUCK_S, Fanout
 from headscale.mapper.stream import Stream
 from headscale.records import Write
@@ -22,7 +24,7 @@ from headscale.state.nodes import delete_node, rename_node
 from headscale.state.presence import arrive, leave
 from headscale.state.users import create_user, rename_user
 from headscale.state.writer import HISTORY, Writer
-from tests.builders import NOW, node, tailnet, with_nodes
+from tests.builders import NOW, both_ways, node, tailnet, with_nodes, with_policy
 
 PATIENCE_S = 5.0
 
@@ -325,3 +327,105 @@ async def test_viewers_that_know_the_same_get_the_same_bytes(feeding: Feeding) -
     await feeding.writer.apply(partial(arrive, node_id=3))
     await feeding.until(lambda: all(len(sink.messages) == 2 for _, sink in streams))
     assert len({str(sink.messages[1]) for _, sink in streams}) == 1
+
+
+def ruled(feeding: Feeding, **what: Any) -> Any:
+    """A step that puts a policy in force."""
+
+    def step(snapshot: Any, moment: Any) -> Effect[None]:
+        return Effect(with_policy(snapshot, **what), None)
+
+    return feeding.writer.apply(step)
+
+
+async def test_a_policy_takes_peers_away_and_gives_them_back(feeding: Feeding) -> None:
+    """In one message each, and nothing is left of the filter."""
+    sinks = [feeding.open(number)[1] for number in (1, 2)]
+    await feeding.until(lambda: all(sink.messages for sink in sinks))
+    await ruled(feeding, pairs=frozenset())
+    await feeding.until(lambda: not any(sink.netmap.peers for sink in sinks))
+    assert [sink.netmap.packet_filter for sink in sinks] == [[], []]
+    await ruled(feeding, pairs=None)
+    await feeding.until(lambda: all(len(sink.netmap.peers) == 2 for sink in sinks))
+    assert [len(sink.messages) for sink in sinks] == [3, 3]
+
+
+async def test_what_is_hidden_is_not_patched(feeding: Feeding) -> None:
+    await ruled(feeding, pairs=frozenset())
+    stream, sink = feeding.open()
+    await feeding.until(lambda: bool(sink.messages))
+    await feeding.writer.apply(partial(arrive, node_id=2))
+    await feeding.until(lambda: stream.sent is feeding.writer.snapshot)
+    assert len(sink.messages) == 1
+
+
+async def test_nothing_that_an_older_policy_allowed_is_sent_once_a_newer_is_in_force(
+    feeding: Feeding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even when it comes in the middle of a round; those who were not fed yet hear of the newer one at once."""
+    monkeypatch.setattr(module, "SLICE_S", -1.0)
+    opened = [feeding.open(number) for number in (1, 2, 3)]
+    await feeding.until(lambda: all(sink.messages for _, sink in opened))
+    fed: list[tuple[int, int]] = []
+    switched = False
+
+    def send(stream: Stream, data: bytes) -> None:
+        nonlocal switched
+        assert stream.sent is not None
+        fed.append((stream.sent.policy_epoch, feeding.writer.snapshot.policy_epoch))
+        stream.sink.send(data)
+        if not switched:
+            switched = True
+            feeding.writer.snapshot = replace(
+                with_policy(feeding.writer.snapshot, pairs=frozenset()),
+                epoch=feeding.writer.snapshot.epoch + 1,
+            )
+            feeding.writer._history.append((feeding.writer.snapshot.epoch, frozenset()))
+
+    monkeypatch.setattr(feeding.fanout, "_send", send)
+    await feeding.writer.apply(partial(rename_node, node_id=1, name="other"))
+    await feeding.until(lambda: len(fed) == 3)
+    assert [built == in_force for built, in_force in fed] == [True, True, True]
+    assert [sink.netmap.peers for _, sink in opened][1:] == [{}, {}]
+
+
+async def test_one_that_starts_over_is_not_told_of_nodes_that_it_never_saw(feeding: Feeding) -> None:
+    """When it sees nobody any more, those that it saw are removed by name, and only those."""
+    await ruled(feeding, pairs=both_ways((1, 1)))
+    await feeding.writer.apply(
+        lambda snapshot, moment: Effect(with_nodes(snapshot, node(4, user_id=None, tags=("tag:a",))), None)
+    )
+    _, sink = feeding.open()
+    await feeding.until(lambda: bool(sink.messages))
+    sink.writable = False
+    for _ in range(HISTORY // 2 + 1):
+        await feeding.writer.apply(partial(arrive, node_id=3))
+        await feeding.writer.apply(partial(leave, node_id=3))
+    await ruled(feeding, pairs=frozenset())
+    sink.writable = True
+    feeding.fanout.drained()
+    await feeding.until(lambda: len(sink.messages) == 2)
+    assert sink.messages[1]["PeersRemoved"] == [2, 3]
+
+
+async def test_viewers_of_one_class_get_the_same_bytes_under_a_policy(
+    feeding: Feeding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is worked out for one of them is not worked out again."""
+    await feeding.writer.apply(
+        lambda snapshot, moment: Effect(
+            with_policy(with_nodes(snapshot, *(node(n) for n in range(4, 54))), pairs=both_ways((1, 1))), None
+        )
+    )
+    opened = [feeding.open(number) for number in range(4, 54)]
+    await feeding.until(lambda: all(sink.messages for _, sink in opened))
+    made: list[int] = []
+
+    def counted(comparison: Any, viewer_id: int) -> News:
+        made.append(viewer_id)
+        return news_for(comparison, viewer_id)
+
+    monkeypatch.setattr(round_module, "news_for", counted)
+    await feeding.writer.apply(partial(arrive, node_id=3))
+    await feeding.until(lambda: all(len(sink.messages) == 2 for _, sink in opened))
+    assert len(made) == 1

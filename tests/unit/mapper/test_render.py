@@ -2,16 +2,18 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from ipaddress import IPv4Network
 from typing import Any
 
 import msgspec
 import pytest
 
 from headscale.keys import DiscoKey
-from headscale.mapper.render import PeerBytes, peer_node, plain, profile_of, self_node
+from headscale.mapper.render import VARIANTS_MAX, PeerBytes, peer_node, plain, profile_of, self_node
+from headscale.mapper.view import Ways
 from headscale.records import TAGGED_USER_ID, DNSSettings, Node, TailnetSettings, User
 from headscale.tailcfg.hostinfo import Hostinfo, NetInfo, Service
-from tests.builders import NOW, SETTINGS, nkey, node
+from tests.builders import NOW, SETTINGS, nkey, node, tailnet, with_nodes, with_policy
 
 DOMAIN = replace(SETTINGS, dns=DNSSettings(base_domain="ts.example"))
 
@@ -136,14 +138,43 @@ def test_a_profile_has_the_best_name_that_there_is() -> None:
 
 
 def test_an_encoding_is_shared_until_the_node_changes() -> None:
-    peers, first = PeerBytes(SETTINGS), node(1)
-    assert peers.of(first) is peers.of(first)
+    peers, snapshot, first = PeerBytes(SETTINGS), tailnet("alice"), node(1)
+    assert peers.of(snapshot, first) is peers.of(snapshot, first)
     later = replace(first, last_seen=NOW + timedelta(seconds=1))
-    assert bytes(peers.of(later)) != bytes(peers.of(first))
+    assert bytes(peers.of(snapshot, later)) != bytes(peers.of(snapshot, first))
+
+
+def test_an_encoding_is_shared_until_the_policy_shows_the_node_differently() -> None:
+    """Not only until there is another policy."""
+    peers, first = PeerBytes(SETTINGS), node(1)
+    snapshot = with_policy(with_nodes(tailnet("alice"), first))
+    plain = peers.of(snapshot, first)
+    another = with_policy(snapshot)
+    assert peers.of(another, first) is plain
+    assert b"suggest-exit-node" in bytes(peers.of(with_policy(another, showing=frozenset({1})), first))
+
+
+def test_each_way_to_show_a_node_is_encoded_once() -> None:
+    peers, first, snapshot = PeerBytes(SETTINGS), node(1), tailnet("alice")
+    ways = Ways((IPv4Network("10.0.0.0/8"),))
+    for variant in ({}, {"ways": ways}, {"without_ipv4": True}, {"ways": ways, "without_ipv4": True}):
+        kind: Any = variant
+        assert peers.of(snapshot, first, **kind) is peers.of(snapshot, first, **kind)
+    assert b"10.0.0.0/8" in bytes(peers.of(snapshot, first, ways))
+    assert b"100.64.0.1" not in bytes(peers.of(snapshot, first, without_ipv4=True))
+
+
+def test_ways_to_show_a_node_are_not_kept_without_bound() -> None:
+    peers, first, snapshot = PeerBytes(SETTINGS), node(1), tailnet("alice")
+    ways = [Ways((IPv4Network((number << 8, 24)),)) for number in range(VARIANTS_MAX + 1)]
+    kept = [peers.of(snapshot, first, way) for way in ways[:-1]]
+    assert all(peers.of(snapshot, first, way) is known for way, known in zip(ways, kept, strict=False))
+    peers.of(snapshot, first, ways[-1])
+    assert peers.of(snapshot, first, ways[0]) is not kept[0]
 
 
 def test_a_forgotten_node_is_encoded_anew() -> None:
-    peers, first = PeerBytes(SETTINGS), node(1)
-    encoded = peers.of(first)
+    peers, first, snapshot = PeerBytes(SETTINGS), node(1), tailnet("alice")
+    encoded = peers.of(snapshot, first)
     peers.forget(1)
-    assert peers.of(first) is not encoded
+    assert peers.of(snapshot, first) is not encoded

@@ -1,0 +1,67 @@
+"""/api/v1/policy"""
+
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from headscale.api.v1.body import answer, read_body
+from headscale.errors import NotFound
+from headscale.policysource import PolicySource
+from headscale.records import PolicyText
+from headscale.state.writer import Writer
+
+# Far beyond any policy that people keep; a larger one would keep the server busy for minutes.
+TEXT_MAX_BYTES: Final = 10 * 1024 * 1024
+# In JSON a line break or quotation mark takes two bytes, what takes more does not make up a text; and what is around.
+BODY_MAX_BYTES: Final = 2 * TEXT_MAX_BYTES + 64 * 1024
+
+
+class PolicyBody(msgspec.Struct, frozen=True):
+    """The body that carries a policy, as text."""
+
+    policy: str = ""
+
+
+class Policies:
+    """Get, set, check."""
+
+    def __init__(self, writer: Writer, source: PolicySource) -> None:
+        self._writer = writer
+        self._source = source
+
+    def routes(self) -> list[web.RouteDef]:
+        """Where they are mounted."""
+        return [
+            web.get("/api/v1/policy", self.get),
+            web.put("/api/v1/policy", self.put),
+            web.post("/api/v1/policy/check", self.check),
+        ]
+
+    async def get(self, request: web.Request) -> web.Response:
+        """The policy in force, byte for byte. Without one it is a 404, in words that the peer's clients look for."""
+        text = self._writer.snapshot.policy_text
+        if text is None:
+            raise NotFound("acl policy not found: none is set, and everybody may reach everybody")
+        return _shown(text)
+
+    async def put(self, request: web.Request) -> web.Response:
+        """Set the policy; answered when it is kept, and nothing older is sent to anyone."""
+        return _shown(await self._source.set(await _text_of(request)))
+
+    async def check(self, request: web.Request) -> web.Response:
+        """Whether it could be set now, its own tests included."""
+        await self._source.check(await _text_of(request))
+        return answer({})
+
+
+async def _text_of(request: web.Request) -> str:
+    body = await read_body(request.clone(client_max_size=BODY_MAX_BYTES), PolicyBody)
+    size = len(body.policy.encode())
+    if size > TEXT_MAX_BYTES:
+        raise web.HTTPRequestEntityTooLarge(max_size=TEXT_MAX_BYTES, actual_size=size)
+    return body.policy
+
+
+def _shown(text: PolicyText) -> web.Response:
+    return answer({"policy": text.text, "updatedAt": text.created_at})

@@ -1,0 +1,59 @@
+"""What needs no administrator: routes that `autoApprovers` approve, and tags that `tagOwners` let people give."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from headscale.policy.document import Document
+from headscale.policy.subjects import EXIT_ROUTES, Network
+from headscale.policy.who import Directory, Who
+
+
+@dataclass(frozen=True, slots=True)
+class Approvals:
+    """`autoApprovers` and `tagOwners`, resolved for a set of users."""
+
+    routes: tuple[tuple[Network, Who], ...]
+    exits: Who
+    owners: dict[str, Who]
+
+
+def approvals_of(document: Document, directory: Directory) -> Approvals:
+    """Who approves what, as labels."""
+    return Approvals(
+        tuple((approver.route, directory.who(approver.owners)) for approver in document.route_approvers),
+        directory.who(document.exit_approvers),
+        {tag: directory.who(owners) for tag, owners in document.tag_owners.items()},
+    )
+
+
+def approves(approvals: Approvals, labels: Collection[str], route: Network) -> bool:
+    """Whether a node with these labels has this route approved without being asked.
+
+    An approver of a prefix approves all that lies in it, but exit routes only `exitNode` approves, even where
+    0.0.0.0/0 stands under `routes` (recordings routes-ea*).
+    """
+    if route in EXIT_ROUTES:
+        return not approvals.exits.labels.isdisjoint(labels)
+    return any(
+        _within(route, approved) and not who.labels.isdisjoint(labels) for approved, who in approvals.routes
+    )
+
+
+def owns_tag(approvals: Approvals, labels: Collection[str], tag: str) -> bool:
+    """Whether someone with these labels may give a node the tag: an owner, or an owner of a tag that is one."""
+    seen: set[str] = set()
+    todo = [tag]
+    while todo:
+        who = approvals.owners.get(todo.pop())
+        if who is None:
+            continue
+        if not who.labels.isdisjoint(labels):
+            return True
+        tags = {label for label in who.labels if label.startswith("tag:")} - seen
+        seen |= tags
+        todo += tags
+    return False
+
+
+def _within(route: Network, approved: Network) -> bool:
+    return route.version == approved.version and route.subnet_of(approved)  # type: ignore[arg-type]

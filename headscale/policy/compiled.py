@@ -1,0 +1,313 @@
+"""A policy worked out for a tailnet: what every node lets in, sees and may do.
+
+A value: nothing that it answers ever changes, though it remembers answers. `compile_policy` makes one, `updated`
+derives the next one after nodes changed, at the cost of those nodes; both answer the same for the same tailnet.
+Answers are worked out when they are asked for, once for all nodes that have the same.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Final
+
+from headscale.ipset import Address, IPSet
+from headscale.policy import approvals, attributes, ssh
+from headscale.policy.document import Document
+from headscale.policy.facts import FactMaker, Facts, NodeClass
+from headscale.policy.filters import Template, template_for
+from headscale.policy.members import Members, SourceText, members_of
+from headscale.policy.program import TAILNET, Program, program_of
+from headscale.policy.reach import Reach, Visible, see_each_other
+from headscale.policy.subjects import EXIT_ROUTES, Network, Person, Subject
+from headscale.policy.who import Kind, directory
+from headscale.tailcfg.filters import ALLOW_ALL, FilterRule
+from headscale.tailcfg.node import CapMap
+from headscale.tailcfg.ssh import SSHPolicy
+
+# How many templates of a kind are kept: streams compare the one that they were sent with the newest.
+_TEMPLATES_KEPT: Final = 2
+# How much is remembered of whom classes see: 8 bytes each, so at most 64 MiB.
+_PEERS_KEPT: Final = 8 * 1024 * 1024
+_OPEN: Final = Document()
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A template, and what it was made of: it holds while all of that is the same objects."""
+
+    of: object
+    used: Mapping[tuple[int, int | None], SourceText]
+    template: Template
+
+
+@dataclass(frozen=True, slots=True)
+class _Workings:
+    """What depends on the document and the users alone, and is shared by all that `updated` derives."""
+
+    program: Program
+    facts: FactMaker
+    reach: Reach
+    approvals: approvals.Approvals
+    attributes: attributes.Attributes
+    ssh_rules: tuple[ssh.Rule, ...]
+    base_url: str
+    templates: dict[object, list[_Known]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """What one value has been asked so far."""
+
+    subjects: dict[int, Subject] = field(default_factory=dict)
+    visible: list[Visible] = field(default_factory=list)
+    members: dict[NodeClass, list[int]] = field(default_factory=dict)
+    peers: dict[NodeClass, tuple[int, ...]] = field(default_factory=dict)
+    templates: dict[object, Template] = field(default_factory=dict)
+    ssh: dict[int, SSHPolicy | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compiled:
+    """See the module. `document` is None when there is no policy: everybody reaches everything."""
+
+    document: Document | None
+    people: Mapping[int, Person]
+    _workings: _Workings
+    _members: Members
+    _answers: _Answers = field(default_factory=_Answers)
+
+    @property
+    def subjects(self) -> Mapping[int, Subject]:
+        """All nodes by id."""
+        known = self._answers.subjects
+        if len(known) != len(self._members.nodes):
+            known.update((node_id, facts.subject) for node_id, facts in self._members.nodes.items())
+        return known
+
+    @property
+    def program(self) -> Program:
+        """The rules as they were resolved, for those who explain them."""
+        return self._workings.program
+
+    @property
+    def nodes(self) -> Mapping[int, Facts]:
+        """What the policy makes of each node, for those who explain it."""
+        return self._members.nodes
+
+    def node_at(self, address: Address) -> Facts | None:
+        """The node with this address. A search through all, for single questions."""
+        held = (f for f in self._members.nodes.values() if address in (f.subject.ipv4, f.subject.ipv6))
+        return next(held, None)
+
+    def updated(self, changed: Iterable[Subject] = (), gone: Iterable[int] = ()) -> "Compiled":
+        """The same policy for a tailnet in which these nodes are new or changed, and those gone."""
+        make = self._workings.facts.of
+        members = self._members.changed([make(subject) for subject in changed], gone)
+        if members is self._members:
+            return self
+        for node_id in gone:
+            self._workings.templates.pop((False, node_id), None)
+        return Compiled(self.document, self.people, self._workings, members)
+
+    def with_people(self, people: Mapping[int, Person]) -> "Compiled":
+        """The same policy and nodes for other users: one is new, renamed or gone."""
+        if people == self.people:
+            return self
+        return compile_policy(
+            self.document,
+            people=people,
+            subjects=self.subjects.values(),
+            tailnet=self.program.tailnet,
+            base_url=self._workings.base_url,
+        )
+
+    def filter_of(self, node_id: int) -> tuple[FilterRule, ...]:
+        """What the node lets in, written out anew each time; `filter_key` says whether that is needed."""
+        if self.document is None:
+            return ALLOW_ALL
+        facts = self._members.nodes.get(node_id)
+        return self._template(facts).rules(facts.subject) if facts else ()
+
+    def filter_key(self, node_id: int) -> Hashable:
+        """Equal while the node's filter is the same, across `updated`, and for nodes that let the same in.
+
+        Different keys may still stand for equal filters, when the policy was compiled anew in between.
+        """
+        facts = self._members.nodes.get(node_id)
+        if self.document is None or facts is None:
+            return facts is None
+        template = self._template(facts)
+        subject = facts.subject
+        return (template, None) if template.is_fixed else (template, (subject.ipv4, subject.ipv6))
+
+    def _template(self, facts: Facts) -> Template:
+        """The filter's template: one for all nodes of a kind, but for those that addresses or routes set apart."""
+        of_kind = facts.rows is facts.kind.rows
+        ours: object = facts.kind if of_kind else facts
+        key = (of_kind, id(facts.kind) if of_kind else facts.subject.id)
+        if (template := self._answers.templates.get(key)) is not None:
+            return template
+        kept = self._workings.templates.setdefault(key, [])
+        known = next((known for known in kept if self._holds(known, ours)), None)
+        if known is None:
+            known = self._new_template(facts, ours)
+            kept[:] = [known, *kept][:_TEMPLATES_KEPT]
+        return self._answers.templates.setdefault(key, known.template)
+
+    def _holds(self, known: _Known, ours: object) -> bool:
+        return known.of is ours and all(self._members.text(*key) is text for key, text in known.used.items())
+
+    def _new_template(self, facts: Facts, ours: object) -> _Known:
+        used: dict[tuple[int, int | None], SourceText] = {}
+
+        def text(number: int, user_id: int | None) -> SourceText:
+            return used.setdefault((number, user_id), self._members.text(number, user_id))
+
+        return _Known(ours, used, template_for(self.program, facts, text))
+
+    def ssh_of(self, node_id: int) -> SSHPolicy | None:
+        """The node's SSH rules; None when there are none."""
+        facts = self._members.nodes.get(node_id)
+        if facts is None or not self._workings.ssh_rules:
+            return None
+        if node_id not in self._answers.ssh:
+            self._answers.ssh[node_id] = ssh.rules_for(
+                self._workings.ssh_rules, facts, self._members, self.people, base_url=self._workings.base_url
+            )
+        return self._answers.ssh[node_id]
+
+    def caps_of(self, node_id: int) -> CapMap:
+        """The attributes that the policy gives the node, for its own client."""
+        facts = self._members.nodes.get(node_id)
+        if facts is None:
+            return {}
+        return attributes.caps_of(self._workings.attributes, facts.subject, facts.kind.labels)
+
+    def peer_caps_of(self, node_id: int) -> CapMap:
+        """The attributes of the node that its peers are shown."""
+        facts = self._members.nodes.get(node_id)
+        return attributes.peer_caps_of(facts.subject) if facts else {}
+
+    def hides_ipv4(self, node_id: int) -> bool:
+        """Whether the node has no IPv4 address for itself and others (`disable-ipv4`)."""
+        return bool(self._workings.attributes.entries) and attributes.DISABLE_IPV4 in self.caps_of(node_id)
+
+    def pools_of(self, kind: Kind) -> tuple[Network, ...]:
+        """Where the IPv4 address of a new node of this user, or with these tags, comes from; empty: anywhere."""
+        return attributes.pools_of(self._workings.attributes, self._workings.facts.kind(kind).labels)
+
+    def sees(self, viewer_id: int, peer_id: int) -> bool:
+        """Whether the two are peers. Symmetric; False for a node and itself and for unknown ones."""
+        viewer, peer = self._members.nodes.get(viewer_id), self._members.nodes.get(peer_id)
+        if viewer is None or peer is None or viewer_id == peer_id:
+            return False
+        return self._workings.reach.sees(viewer.node_class, peer.node_class)
+
+    def peers_of(self, viewer_id: int) -> frozenset[int]:
+        """All nodes that this one sees, without itself."""
+        facts = self._members.nodes.get(viewer_id)
+        if facts is None:
+            return frozenset()
+        return frozenset(self._seen_by(facts.node_class)) - {viewer_id}
+
+    def _seen_by(self, node_class: NodeClass) -> tuple[int, ...]:
+        answers = self._answers
+        if not answers.visible:
+            for node_id, facts in self._members.nodes.items():
+                answers.members.setdefault(facts.node_class, []).append(node_id)
+            answers.visible.append(see_each_other(self._workings.reach, answers.members))
+        known = answers.peers.get(node_class)
+        if known is None:
+            seen = answers.visible[0].seen_by(node_class)
+            known = tuple(chain.from_iterable(map(answers.members.__getitem__, seen)))
+            if sum(map(len, answers.peers.values())) + len(known) <= _PEERS_KEPT:
+                answers.peers[node_class] = known
+        return known
+
+    def class_of(self, node_id: int) -> object:
+        """Two nodes with an equal class see the same nodes, each but itself, and may use the same routes."""
+        facts = self._members.nodes.get(node_id)
+        return facts.node_class if facts else None
+
+    def routes_for(
+        self, viewer_id: int, peer_id: int, primaries: Mapping[Network, int]
+    ) -> tuple[Network, ...]:
+        """The subnet and exit routes that the viewer may send through the peer.
+
+        `primaries` names the elected router of each subnet route. A `via` grant steers its sources to a router of
+        its own choice, the primary if that has the tag; then no other serves them, unless another rule opens the
+        route to them as well (recordings via-grant-v42, via-grant-v45).
+        """
+        viewer, peer = self._members.nodes.get(viewer_id), self._members.nodes.get(peer_id)
+        if viewer is None or peer is None or not self.sees(viewer_id, peer_id):
+            return ()
+        return tuple(route for route in peer.subject.routes if self._may_use(viewer, peer, route, primaries))
+
+    def _may_use(self, viewer: Facts, peer: Facts, route: Network, primaries: Mapping[Network, int]) -> bool:
+        reach = self._workings.reach
+        tags = reach.steered(viewer, route)
+        opened = reach.may_use(viewer, route) or (route in viewer.subject.routes and route not in EXIT_ROUTES)
+        if route in EXIT_ROUTES:
+            return opened or not tags.isdisjoint(peer.subject.tags)
+        primary = primaries.get(route)
+        if opened:
+            return primary == peer.subject.id
+        return bool(tags) and self._steered_to(route, tags, primary) == peer.subject.id
+
+    def _steered_to(self, route: Network, tags: frozenset[str], primary: int | None) -> int | None:
+        """The primary when it has one of the tags, else the oldest node that has."""
+        serving = [
+            node_id
+            for node_id in self._members.routers.get(route, ())
+            if not tags.isdisjoint(self._members.nodes[node_id].subject.tags)
+        ]
+        return primary if primary in serving else min(serving, default=None)
+
+    def approves(self, subject: Subject, route: Network) -> bool:
+        """Whether `autoApprovers` approves this route for this node."""
+        labels = self._workings.facts.of(subject).kind.labels
+        return approvals.approves(self._workings.approvals, labels, route)
+
+    def owns_tag(self, tag: str, *, person_id: int | None = None, node_id: int | None = None) -> bool:
+        """Whether `tagOwners` lets this user, or the owner of this node, give a node the tag."""
+        labels: tuple[str, ...] = ()
+        if person_id is not None:
+            labels += self._workings.facts.kind(person_id).labels
+        if node_id is not None and (facts := self._members.nodes.get(node_id)):
+            labels += facts.kind.labels
+        return approvals.owns_tag(self._workings.approvals, labels, tag)
+
+    @property
+    def tags(self) -> frozenset[str]:
+        """The tags that `tagOwners` defines."""
+        return frozenset(self.document.tag_owners) if self.document else frozenset()
+
+
+def compile_policy(
+    document: Document | None,
+    *,
+    people: Mapping[int, Person],
+    subjects: Iterable[Subject],
+    tailnet: IPSet = TAILNET,
+    base_url: str = "",
+) -> Compiled:
+    """Work the policy out; None, no policy, lets everybody reach everything.
+
+    `tailnet` is where nodes' addresses come from, and what `*` as a source stands for; `base_url` is where clients
+    find this server, for SSH checks.
+    """
+    written = document or _OPEN
+    known = directory(people, written.groups)
+    program = program_of(written, known, tailnet=tailnet)
+    make = FactMaker(program)
+    workings = _Workings(
+        program,
+        make,
+        Reach(program),
+        approvals.approvals_of(written, known),
+        attributes.attributes_of(written, known),
+        ssh.ssh_rules_of(written, known),
+        base_url,
+    )
+    listed = ssh.labels_needed(workings.ssh_rules)
+    return Compiled(document, people, workings, members_of(program, map(make.of, subjects), listed=listed))

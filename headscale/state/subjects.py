@@ -1,0 +1,43 @@
+"""Nodes and users as the policy is shown them."""
+
+from headscale.policy.subjects import Person, Subject
+from headscale.records import Node, User
+from headscale.state.routes import in_force
+
+
+def subject_of(node: Node) -> Subject:
+    """What rules can depend on of a node."""
+    return Subject(
+        id=node.id,
+        user_id=node.user_id,
+        tags=node.tags,
+        ipv4=node.ipv4,
+        ipv6=node.ipv6,
+        routes=in_force(node),
+    )
+
+
+def person_of(user: User) -> Person:
+    """What rules can depend on of a user."""
+    return Person(
+        id=user.id,
+        name=user.name,
+        email=user.email,
+        provider_identifier=user.provider_identifier or "",
+    )
+
+
+def is_same_subject(old: Node, new: Node) -> bool:
+    """Whether the policy cannot tell the two apart, looked at without working out routes."""
+    return _decisive(old) == _decisive(new)
+
+
+def _decisive(node: Node) -> tuple[object, ...]:
+    return (
+        node.user_id,
+        node.tags,
+        node.ipv4,
+        node.ipv6,
+        node.approved_routes,
+        node.hostinfo.routable_ips,
+    )
