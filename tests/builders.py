@@ -1,6 +1,6 @@
 """Small tailnets for tests of the cores: a snapshot with users, keys and nodes in one call each."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
@@ -159,6 +159,12 @@ class FakePolicy:
         peers = sorted(self.peers_of(node_id))
         sources = tuple(str(self.subjects[i].ipv6) for i in peers)
         return (FilterRule(src_ips=sources, dst_ports=(NetPortRange("*", ANY_PORT),)),) if sources else ()
+
+    def filter_key(self, node_id: int) -> Hashable:
+        return self.filter_of(node_id)
+
+    def keeps_filter(self, node_id: int, before: "FakePolicy") -> bool:
+        return self.filter_of(node_id) == before.filter_of(node_id)
 
     def ssh_of(self, node_id: int) -> SSHPolicy | None:
         if self._owner(node_id) not in self.ssh:

@@ -18,6 +18,8 @@ from headscale.mapper.render import PeerBytes
 from headscale.mapper.view import (
     Ways,
     class_of,
+    filter_key,
+    has_other_filter,
     lacks_ipv4,
     others_on_its_routes,
     own_look,
@@ -114,10 +116,11 @@ def kind_of(comparison: Comparison, viewer_id: int) -> Hashable:
         return (class_of(new, viewer_id), hides)
     if comparison.is_resettled and _own_change(comparison, viewer_id) is not None:
         return None
-    rules, ssh = _new_filter(comparison, viewer_id), _new_ssh(comparison, viewer_id)
-    comparison.alive.extend((rules, ssh))
+    rules = filter_key(new, viewer_id) if has_other_filter(old, new, viewer_id) else None
+    ssh = _new_ssh(comparison, viewer_id)
+    comparison.alive.append(ssh)
     seen = (class_of(old, viewer_id), class_of(new, viewer_id), lacks_ipv4(old, viewer_id), hides)
-    return (*seen, id(rules), id(ssh))
+    return (*seen, rules, id(ssh))
 
 
 def news_for(comparison: Comparison, viewer_id: int) -> News:
@@ -204,10 +207,9 @@ def _ways(comparison: Comparison, viewer_id: int) -> dict[int, tuple[Ways, Ways]
 
 def _new_filter(comparison: Comparison, viewer_id: int) -> tuple[FilterRule, ...] | None:
     """What the viewer lets in, when that changed."""
-    if comparison.old.policy is comparison.new.policy:
+    if not has_other_filter(comparison.old, comparison.new, viewer_id):
         return None
-    before, after = packet_filter(comparison.old, viewer_id), packet_filter(comparison.new, viewer_id)
-    return None if before is after or before == after else after
+    return packet_filter(comparison.new, viewer_id)
 
 
 def _new_ssh(comparison: Comparison, viewer_id: int) -> SSHPolicy | None:

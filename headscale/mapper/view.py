@@ -4,7 +4,7 @@ All that builds a message asks the policy here and nowhere else: full maps, delt
 is asked of a node that the policy does not know is answered with nothing.
 """
 
-from collections.abc import Iterator, Set
+from collections.abc import Hashable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -57,8 +57,18 @@ def class_of(snapshot: Snapshot, viewer_id: int) -> object:
 
 
 def packet_filter(snapshot: Snapshot, node_id: int) -> tuple[FilterRule, ...]:
-    """What the node lets in. The identical object while nothing about it changed."""
+    """What the node lets in."""
     return snapshot.policy.filter_of(node_id)
+
+
+def filter_key(snapshot: Snapshot, node_id: int) -> Hashable:
+    """Equal for nodes that let the same in; of one snapshot."""
+    return snapshot.policy.filter_key(node_id)
+
+
+def has_other_filter(old: Snapshot, new: Snapshot, node_id: int) -> bool:
+    """Whether the node lets in something else than before."""
+    return old.policy is not new.policy and not new.policy.keeps_filter(node_id, old.policy)
 
 
 def ssh_policy(snapshot: Snapshot, node_id: int) -> SSHPolicy:

@@ -5,24 +5,24 @@ from dataclasses import dataclass
 
 from headscale.policy.document import Document
 from headscale.policy.subjects import EXIT_ROUTES, Network
-from headscale.policy.who import Directory, Who
+from headscale.policy.who import Who, who_of
 
 
 @dataclass(frozen=True, slots=True)
 class Approvals:
-    """`autoApprovers` and `tagOwners`, resolved for a set of users."""
+    """`autoApprovers` and `tagOwners`, resolved to labels."""
 
     routes: tuple[tuple[Network, Who], ...]
     exits: Who
     owners: dict[str, Who]
 
 
-def approvals_of(document: Document, directory: Directory) -> Approvals:
+def approvals_of(document: Document) -> Approvals:
     """Who approves what, as labels."""
     return Approvals(
-        tuple((approver.route, directory.who(approver.owners)) for approver in document.route_approvers),
-        directory.who(document.exit_approvers),
-        {tag: directory.who(owners) for tag, owners in document.tag_owners.items()},
+        tuple((approver.route, who_of(approver.owners)) for approver in document.route_approvers),
+        who_of(document.exit_approvers),
+        {tag: who_of(owners) for tag, owners in document.tag_owners.items()},
     )
 
 

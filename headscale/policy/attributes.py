@@ -8,7 +8,7 @@ import msgspec
 
 from headscale.policy.document import Document, NodeAttributes
 from headscale.policy.subjects import Network, Subject
-from headscale.policy.who import Directory, Who
+from headscale.policy.who import Who, who_of
 from headscale.tailcfg.node import CapMap
 
 RANDOMIZE_PORT: Final = "randomize-client-port"
@@ -19,18 +19,16 @@ SUGGEST_EXIT_NODE: Final = "suggest-exit-node"
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """All of `nodeAttrs`, resolved for a set of users; `everywhere` are those that every node has."""
+    """All of `nodeAttrs`, resolved to labels; `everywhere` are those that every node has."""
 
     everywhere: tuple[str, ...]
     entries: tuple[tuple[Who, NodeAttributes], ...]
 
 
-def attributes_of(document: Document, directory: Directory) -> Attributes:
+def attributes_of(document: Document) -> Attributes:
     """Who has which attributes, as labels and addresses."""
     everywhere = (RANDOMIZE_PORT,) if document.randomize_client_port else ()
-    return Attributes(
-        everywhere, tuple((directory.who(entry.targets), entry) for entry in document.node_attributes)
-    )
+    return Attributes(everywhere, tuple((who_of(entry.targets), entry) for entry in document.node_attributes))
 
 
 def caps_of(attributes: Attributes, subject: Subject, labels: Collection[str]) -> CapMap:

@@ -164,7 +164,7 @@ def _sessions(
 
 def _hosts(compiled: Compiled, source: End, alias: Alias) -> list[int]:
     own = isinstance(alias, Autogroup) and alias.name == "self"
-    who = compiled.program.directory.who((alias,))
+    who = compiled.program.directory.present((alias,))
     return [
         node_id
         for node_id, facts in sorted(compiled.nodes.items())

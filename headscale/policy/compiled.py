@@ -5,21 +5,22 @@ derives the next one after nodes changed, at the cost of those nodes; both answe
 Answers are worked out when they are asked for, once for all nodes that have the same.
 """
 
-from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Mapping, Set
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Final
 
 from headscale.ipset import Address, IPSet
 from headscale.policy import approvals, attributes, ssh
-from headscale.policy.document import Document
+from headscale.policy.aliases import UserDomain, UserName
+from headscale.policy.document import Document, users_named
 from headscale.policy.facts import FactMaker, Facts, NodeClass
-from headscale.policy.filters import Template, template_for
+from headscale.policy.filters import Template, say_the_same, template_for
 from headscale.policy.members import Members, SourceText, members_of
 from headscale.policy.program import TAILNET, Program, program_of
 from headscale.policy.reach import Reach, Visible, see_each_other
 from headscale.policy.subjects import EXIT_ROUTES, Network, Person, Subject
-from headscale.policy.who import Kind, directory
+from headscale.policy.who import Directory, Kind, directory
 from headscale.tailcfg.filters import ALLOW_ALL, FilterRule
 from headscale.tailcfg.node import CapMap
 from headscale.tailcfg.ssh import SSHPolicy
@@ -42,7 +43,10 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class _Workings:
-    """What depends on the document and the users alone, and is shared by all that `updated` derives."""
+    """What depends on the document and the users alone, and is shared by all that `updated` derives.
+
+    Templates are kept by kind or node; each says itself what it was made of.
+    """
 
     program: Program
     facts: FactMaker
@@ -50,19 +54,38 @@ class _Workings:
     approvals: approvals.Approvals
     attributes: attributes.Attributes
     ssh_rules: tuple[ssh.Rule, ...]
+    users_named: frozenset[UserName | UserDomain]
     base_url: str
     templates: dict[object, list[_Known]] = field(default_factory=dict)
+
+    def with_directory(self, fresh: Directory, others: Set[int]) -> "_Workings":
+        """The same for other users, of whom these have other labels than before."""
+        program = replace(self.program, directory=fresh)
+        make = self.facts.for_program(program, without=others)
+        return replace(self, program=program, facts=make, reach=self.reach.for_program(program))
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Which classes see which, and the nodes of each."""
+
+    visible: Visible
+    members: Mapping[NodeClass, list[int]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """What one value has been asked so far."""
+    """What one value has been asked so far.
 
-    subjects: dict[int, Subject] = field(default_factory=dict)
-    visible: list[Visible] = field(default_factory=list)
-    members: dict[NodeClass, list[int]] = field(default_factory=dict)
+    Threads may ask at the same time: each entry is finished before it is put here, and whoever comes second puts an
+    equal one. Lists hold one at most.
+    """
+
+    subjects: list[Mapping[int, Subject]] = field(default_factory=list)
+    tables: list[_Table] = field(default_factory=list)
     peers: dict[NodeClass, tuple[int, ...]] = field(default_factory=dict)
     templates: dict[object, Template] = field(default_factory=dict)
+    same: dict[tuple[Template, Template], bool] = field(default_factory=dict)
     ssh: dict[int, SSHPolicy | None] = field(default_factory=dict)
 
 
@@ -80,9 +103,9 @@ class Compiled:
     def subjects(self) -> Mapping[int, Subject]:
         """All nodes by id."""
         known = self._answers.subjects
-        if len(known) != len(self._members.nodes):
-            known.update((node_id, facts.subject) for node_id, facts in self._members.nodes.items())
-        return known
+        if not known:
+            known.append({node_id: facts.subject for node_id, facts in self._members.nodes.items()})
+        return known[0]
 
     @property
     def program(self) -> Program:
@@ -113,13 +136,15 @@ class Compiled:
         """The same policy and nodes for other users: one is new, renamed or gone."""
         if people == self.people:
             return self
-        return compile_policy(
-            self.document,
-            people=people,
-            subjects=self.subjects.values(),
-            tailnet=self.program.tailnet,
-            base_url=self._workings.base_url,
-        )
+        groups = self.document.groups if self.document else {}
+        known = self.program.directory
+        fresh = directory(people, groups, self._workings.users_named)
+        others = {i for i in {*people, *self.people} if fresh.labels(i) != known.labels(i)}
+        workings = self._workings.with_directory(fresh, others)
+        changed = [f.subject for f in self._members.nodes.values() if f.subject.user_id in others]
+        members = replace(self._members, program=workings.program)
+        members = members.changed(map(workings.facts.of, changed), ())
+        return Compiled(self.document, people, workings, members)
 
     def filter_of(self, node_id: int) -> tuple[FilterRule, ...]:
         """What the node lets in, written out anew each time; `filter_key` says whether that is needed."""
@@ -139,6 +164,18 @@ class Compiled:
         template = self._template(facts)
         subject = facts.subject
         return (template, None) if template.is_fixed else (template, (subject.ipv4, subject.ipv6))
+
+    def keeps_filter(self, node_id: int, before: "Compiled") -> bool:
+        """Whether the node's filter is what it was under an earlier policy, or the same one for other nodes."""
+        key, earlier = self.filter_key(node_id), before.filter_key(node_id)
+        if key == earlier:
+            return True
+        if not isinstance(key, tuple) or not isinstance(earlier, tuple) or key[1] != earlier[1]:
+            return False
+        both = (earlier[0], key[0])
+        if both not in self._answers.same:
+            self._answers.same[both] = say_the_same(*both)
+        return self._answers.same[both]
 
     def _template(self, facts: Facts) -> Template:
         """The filter's template: one for all nodes of a kind, but for those that addresses or routes set apart."""
@@ -212,15 +249,18 @@ class Compiled:
 
     def _seen_by(self, node_class: NodeClass) -> tuple[int, ...]:
         answers = self._answers
-        if not answers.visible:
+        if not answers.tables:
+            members: dict[NodeClass, list[int]] = {}
             for node_id, facts in self._members.nodes.items():
-                answers.members.setdefault(facts.node_class, []).append(node_id)
-            answers.visible.append(see_each_other(self._workings.reach, answers.members))
+                members.setdefault(facts.node_class, []).append(node_id)
+            answers.tables.append(_Table(see_each_other(self._workings.reach, members), members))
         known = answers.peers.get(node_class)
         if known is None:
-            seen = answers.visible[0].seen_by(node_class)
-            known = tuple(chain.from_iterable(map(answers.members.__getitem__, seen)))
-            if sum(map(len, answers.peers.values())) + len(known) <= _PEERS_KEPT:
+            table = answers.tables[0]
+            known = tuple(
+                chain.from_iterable(map(table.members.__getitem__, table.visible.seen_by(node_class)))
+            )
+            if sum(map(len, [*answers.peers.values()])) + len(known) <= _PEERS_KEPT:
                 answers.peers[node_class] = known
         return known
 
@@ -297,16 +337,17 @@ def compile_policy(
     find this server, for SSH checks.
     """
     written = document or _OPEN
-    known = directory(people, written.groups)
-    program = program_of(written, known, tailnet=tailnet)
+    named = frozenset(users_named(written))
+    program = program_of(written, directory(people, written.groups, named), tailnet=tailnet)
     make = FactMaker(program)
     workings = _Workings(
         program,
         make,
         Reach(program),
-        approvals.approvals_of(written, known),
-        attributes.attributes_of(written, known),
-        ssh.ssh_rules_of(written, known),
+        approvals.approvals_of(written),
+        attributes.attributes_of(written),
+        ssh.ssh_rules_of(written),
+        named,
         base_url,
     )
     listed = ssh.labels_needed(workings.ssh_rules)

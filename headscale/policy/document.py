@@ -1,6 +1,6 @@
 """A policy document: what was written, read and checked, before it meets a tailnet."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -142,3 +142,26 @@ class Document:
     ssh_tests: tuple[SSHTest, ...] = ()
     randomize_client_port: bool = False
     domains: frozenset[str] | None = None
+
+
+def users_named(document: Document) -> Iterator[UserName | UserDomain]:
+    """Every user that the document names outside of groups and tests; one may come twice."""
+    for alias in _aliases(document):
+        if isinstance(alias, UserName | UserDomain):
+            yield alias
+
+
+def _aliases(document: Document) -> Iterator[Alias]:
+    for owners in document.tag_owners.values():
+        yield from owners
+    for grant in document.grants:
+        yield from (*grant.sources, *grant.destinations)
+    for acl in document.acls:
+        yield from (*acl.sources, *(target.alias for target in acl.targets))
+    for rule in document.ssh:
+        yield from (*rule.sources, *rule.destinations)
+    for entry in document.node_attributes:
+        yield from entry.targets
+    for approver in document.route_approvers:
+        yield from approver.owners
+    yield from document.exit_approvers

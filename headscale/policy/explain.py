@@ -1,14 +1,20 @@
 """Why something is allowed, or why not: the rules behind an answer, for people."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from headscale.policy.aliases import Alias
 from headscale.policy.compiled import Compiled
 from headscale.policy.grants import Row
-from headscale.policy.paths import End, Packet, carries, rows_between
+from headscale.policy.paths import End, Packet, carries, heard_by, rows_between
 from headscale.policy.ports import PROTOCOLS, Traffic
+from headscale.policy.program import Program
 from headscale.tailcfg.filters import ANY_PORT
 
+# More rules, or names in one rule, than these are counted, not listed: a person reads the answer.
+REASONS_MAX: Final = 10
+NAMES_MAX: Final = 10
 _NAMES = {number: name for name, number in reversed(PROTOCOLS.items())}
 
 
@@ -29,7 +35,8 @@ class Explanation:
     """Whether a packet gets from one end to the other.
 
     `by` are the rules that let it; when there are none, `nearly` are those between the two ends about other traffic,
-    and `others` those that let others send this traffic to the target.
+    and `others` those that let others send this traffic to the target. Of each there are REASONS_MAX at most, and
+    `…_more` says how many more. `through` are the protocols that get through, of those that were asked for.
     """
 
     source: str
@@ -39,6 +46,10 @@ class Explanation:
     by: tuple[Reason, ...]
     nearly: tuple[Reason, ...] = ()
     others: tuple[Reason, ...] = ()
+    by_more: int = 0
+    nearly_more: int = 0
+    others_more: int = 0
+    through: tuple[str, ...] = ()
 
     @property
     def allowed(self) -> bool:
@@ -46,56 +57,85 @@ class Explanation:
         return bool(self.by)
 
 
-def explain(compiled: Compiled, source: End, target: End, packet: Packet) -> Explanation:
-    """Why the packet gets there, or why not."""
+def explain(compiled: Compiled, source: End, target: End, *packets: Packet) -> Explanation:
+    """Why any of these packets, which differ in their protocol alone, gets there, or why not.
+
+    Without a packet the question is whether any traffic at all may flow.
+    """
     program = compiled.program
     between = rows_between(program, source, target)
-    by = [row for row in between if carries(program, row, packet)]
-    nearly = [row for row in between if row not in by] if not by else []
-    others: list[int] = []
-    if not by:
-        anyone = [row for row in range(len(program.rows)) if carries(program, row, packet)]
-        others = [row for row in anyone if row not in between and _reaches(compiled, row, target)]
+    by = [row for row in between if _carries_any(program, row, packets)]
+    nearly = [] if by else between
+    others = [] if by else _open_to_others(program, target, packets, without=between)
+    (by_shown, by_more), (nearly_shown, nearly_more), (others_shown, others_more) = (
+        _reasons(program, rows) for rows in (by, nearly, others)
+    )
     return Explanation(
         source.name,
         target.name,
-        protocol_name(packet.protocol),
-        packet.port,
-        _reasons(compiled, by),
-        _reasons(compiled, nearly),
-        _reasons(compiled, others),
+        " or ".join(protocol_name(packet.protocol) for packet in packets) or "anything",
+        packets[0].port if packets else None,
+        by=by_shown,
+        nearly=nearly_shown,
+        others=others_shown,
+        by_more=by_more,
+        nearly_more=nearly_more,
+        others_more=others_more,
+        through=tuple(
+            protocol_name(p.protocol) for p in packets if any(carries(program, row, p) for row in by)
+        ),
     )
 
 
-def _reaches(compiled: Compiled, row: int, target: End) -> bool:
-    who = compiled.program.targets[row]
-    if who.everyone or not who.labels.isdisjoint(target.labels):
-        return True
-    return any(address in who.ips for address in target.addresses)
+def _carries_any(program: Program, row: int, packets: tuple[Packet, ...]) -> bool:
+    if not packets:
+        return program.rows[row].traffic is not None
+    return any(carries(program, row, packet) for packet in packets)
 
 
-def _reasons(compiled: Compiled, rows: list[int]) -> tuple[Reason, ...]:
-    """One reason a rule, however many rows it made."""
-    found: dict[str, Reason] = {}
-    for number in rows:
-        row = compiled.program.rows[number]
-        reason = Reason(row.place.path, row.place.line, describe(compiled, row))
-        found.setdefault(str(reason), reason)
-    return tuple(found.values())
+def _open_to_others(
+    program: Program, target: End, packets: tuple[Packet, ...], *, without: list[int]
+) -> list[int]:
+    """The rows that let anyone at all send any of this to the target."""
+    rows = {row for family in target.families for row in heard_by(program, target, family)}
+    if target.user_id is not None:
+        rows.update(program.own_rows)
+    return sorted(row for row in rows.difference(without) if _carries_any(program, row, packets))
+
+
+def _reasons(program: Program, rows: Iterable[int]) -> tuple[tuple[Reason, ...], int]:
+    """What each of these rows says, once, and how many were left out."""
+    said: dict[object, Row] = {}
+    for row in map(program.rows.__getitem__, rows):
+        said.setdefault((row.place, row.source, row.targets, row.traffic, row.via), row)
+    shown = [Reason(row.place.path, row.place.line, _describe(program, row)) for row in [*said.values()][:REASONS_MAX]]
+    return tuple(dict.fromkeys(shown)), max(len(said) - REASONS_MAX, 0)
 
 
 def describe(compiled: Compiled, row: Row) -> str:
     """The row as a line: who, to where, with what."""
+    return _describe(compiled.program, row)
+
+
+def _describe(program: Program, row: Row) -> str:
     if not row.place.path:
         return "there is no policy that restricts traffic: everybody reaches everything"
-    sources = _listed(compiled.program.source_aliases[row.source])
+    sources = _listed(program.source_aliases[row.source])
     what = traffic_text(row.traffic) if row.traffic else f"app {', '.join(sorted(row.capabilities))}"
     via = f" via {', '.join(row.via)}" if row.via else ""
     return f"{sources} → {_listed(row.targets)}{via}: {what}"
 
 
 def _listed(aliases: tuple[Alias, ...]) -> str:
-    return ", ".join(dict.fromkeys(alias.text for alias in aliases))
+    return listed(dict.fromkeys(alias.text for alias in aliases))
+
+
+def listed(names: Iterable[str]) -> str:
+    """The names with commas; of very many the first, and how many more there are."""
+    names = tuple(names)
+    if len(names) > NAMES_MAX:
+        names = (*names[:NAMES_MAX], f"{len(names) - NAMES_MAX} more")
+    return ", ".join(names)
 
 
 def traffic_text(traffic: Traffic) -> str:

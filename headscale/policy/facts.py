@@ -3,6 +3,7 @@
 Whatever follows from the owner or the tags alone is worked out once for each kind of node and shared.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 from headscale.ipset import point, span
@@ -74,6 +75,10 @@ class FactMaker:
     program: Program
     _kinds: dict[Kind, KindFacts] = field(default_factory=dict)
     _classes: dict[NodeClass, NodeClass] = field(default_factory=dict)
+
+    def for_program(self, program: Program, *, without: Set[int]) -> "FactMaker":
+        """A maker for the same rows with other users, that forgets what it knew of these users."""
+        return FactMaker(program, {k: v for k, v in self._kinds.items() if k not in without}, self._classes)
 
     def of(self, subject: Subject) -> Facts:
         """The node's facts; they depend on nothing but the node and the program."""

@@ -61,6 +61,19 @@ class Template:
         return tuple(_rule(part, own, networks) for part in self.parts)
 
 
+def say_the_same(one: Template, other: Template) -> bool:
+    """Whether two templates make the same filter of the same node, even when made from different policies."""
+    if one is other:
+        return True
+    if len(one.parts) != len(other.parts):
+        return False
+    return all(_spelled(a) == _spelled(b) for a, b in zip(one.parts, other.parts, strict=True))
+
+
+def _spelled(part: Part) -> tuple[object, ...]:
+    return part.source.texts, part.protocol, part.openings, part.capabilities, part.at
+
+
 def _rule(part: Part, own: tuple[str, ...], networks: tuple[str, ...]) -> FilterRule:
     if part.capabilities is not None:
         grant = CapGrant(networks if part.at is None else part.at, dict(part.capabilities))

@@ -15,7 +15,7 @@ import msgspec
 from headscale.policy.aliases import Alias, Autogroup, Everyone
 from headscale.policy.document import Acl, Document, Grant, Place, Target
 from headscale.policy.ports import ANYTHING, Traffic
-from headscale.policy.who import Directory, Who
+from headscale.policy.who import Who, who_of
 
 # Capabilities that need a rule the other way round: the one at the source learns who may use it.
 # Source: recordings grant-b4, grant-a4; tailscale.com v1.102.4, tailcfg (PeerCapabilityTaildriveSharer).
@@ -55,14 +55,14 @@ class Rows:
     aliases: tuple[tuple[Alias, ...], ...]
 
 
-def rows_of(document: Document, directory: Directory) -> Rows:
+def rows_of(document: Document) -> Rows:
     """The rows of a policy; one that restricts nothing has one row for everything."""
     numbers: dict[Who, int] = {}
     sources: list[Who] = []
     aliases: list[tuple[Alias, ...]] = []
 
     def number(of: tuple[Alias, ...]) -> int:
-        who = directory.who(of)
+        who = who_of(of)
         if who not in numbers:
             numbers[who] = len(sources)
             sources.append(who)

@@ -91,7 +91,7 @@ class Members:
         nodes = self.nodes
         for facts in changed:
             before = nodes.get(facts.subject.id)
-            if before is None or before.subject != facts.subject:
+            if before is None or (before.subject, before.kind) != (facts.subject, facts.kind):
                 pairs.append((before, facts))
                 nodes = nodes.set(facts.subject.id, facts)
         for node_id in gone:
@@ -121,12 +121,14 @@ class Members:
         key = (number, user_id)
         known = self._texts.get(key)
         if known is None:
-            if key in self._behind:
-                known = self._caught_up(number, *self._behind.pop(key))
+            behind = self._behind.get(key)
+            if behind is not None:
+                known = self._caught_up(number, *behind)
             else:
                 ips = self._source(number) if user_id is None else self._own(number, user_id)
                 known = self._spelling.of(ips)
-            self._texts[key] = known
+            known = self._texts.setdefault(key, known)
+            self._behind.pop(key, None)
         return known
 
     def _caught_up(self, number: int, old: SourceText, points: frozenset[int]) -> SourceText:
@@ -142,7 +144,9 @@ class Members:
 
     def _is_in_source(self, number: int, value: int) -> bool:
         who = self.program.sources[number]
-        if who.ips.has_point(value) or (who.everyone and self.program.tailnet.has_point(value)):
+        if who.anything or who.ips.has_point(value):
+            return True
+        if who.everyone and (self.program.tailnet | of_networks(*self.routers)).has_point(value):
             return True
         return any(self.addresses.get(label, EMPTY).has_point(value) for label in who.labels)
 

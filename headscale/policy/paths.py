@@ -4,8 +4,10 @@ The filters answer the same for whole nodes; here both ends are given, and may b
 without a device, an address behind a router.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final
 
 from headscale.ipset import Address, point
 from headscale.policy.aliases import (
@@ -19,17 +21,21 @@ from headscale.policy.aliases import (
     UserName,
 )
 from headscale.policy.compiled import Compiled
-from headscale.policy.facts import Facts
+from headscale.policy.facts import Facts, subnets
 from headscale.policy.ports import DEFAULT
-from headscale.policy.program import Program, Side
+from headscale.policy.program import INTERNET, Program, Side
 from headscale.policy.who import MEMBER, TAGGED, Who
+
+# Nodes are called by their numbers where nobody says how else.
+NO_NAMES: Final[Mapping[int, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class End:
     """One end of a path. Without any address it stands for a node that is not there yet, of either family.
 
-    `name` is for people. `user_id` is that of a user's own device; `is_own` is a device of whoever asks.
+    `name` is for people. `user_id` is that of a user's own device; `is_own` is a device of whoever asks. `is_public` is
+    what exit nodes lead to, `is_routed` an address behind a subnet router: as a source, `*` has it too.
     """
 
     name: str
@@ -37,6 +43,8 @@ class End:
     user_id: int | None = None
     addresses: tuple[Address, ...] = ()
     is_own: bool = False
+    is_public: bool = False
+    is_routed: bool = False
 
     @property
     def families(self) -> frozenset[int]:
@@ -52,13 +60,16 @@ class Packet:
     port: int | None
 
 
-def ends_of(compiled: Compiled, alias: Alias) -> list[End]:
-    """What the alias stands for: its nodes by id; without any, the users or tags that could have some."""
+def ends_of(compiled: Compiled, alias: Alias, names: Mapping[int, str] = NO_NAMES) -> list[End]:
+    """What the alias stands for: its nodes by id; without any, the users or tags that could have some.
+
+    `names` are what nodes are called, by id.
+    """
     if isinstance(alias, Addresses):
         return _address_ends(compiled, alias)
-    who = compiled.program.directory.who((alias,))
+    who = compiled.program.directory.present((alias,))
     nodes = [
-        node_end(facts)
+        node_end(facts, names)
         for _, facts in sorted(compiled.nodes.items())
         if who.everyone or not who.labels.isdisjoint(facts.kind.labels)
     ]
@@ -70,9 +81,15 @@ def _address_ends(compiled: Compiled, alias: Addresses) -> list[End]:
     found = []
     for first, _ in alias.ips.ranges():
         facts = compiled.node_at(first)
-        end = node_end(facts) if facts else End(alias.text)
-        found.append(End(alias.text, end.labels, end.user_id, (first,)))
+        end = node_end(facts) if facts else address_end(compiled, alias.text, first)
+        found.append(replace(end, name=alias.text, addresses=(first,)))
     return found
+
+
+def address_end(compiled: Compiled, name: str, address: Address) -> End:
+    """An address that no node has. A search through all nodes for who leads there."""
+    routed = any(address in route for facts in compiled.nodes.values() for route in subnets(facts.subject))
+    return End(name, addresses=(address,), is_public=address in INTERNET, is_routed=routed)
 
 
 def _absent(compiled: Compiled, alias: Alias, who: Who) -> Iterator[End]:
@@ -85,15 +102,17 @@ def _absent(compiled: Compiled, alias: Alias, who: Who) -> Iterator[End]:
         yield End(alias.text, (alias.text, TAGGED))
     elif isinstance(alias, Autogroup) and who.labels:
         yield End(alias.text, (*who.labels, *(() if alias.name in (MEMBER, TAGGED) else (MEMBER,))))
+    elif isinstance(alias, Autogroup) and who.internet:
+        yield End(alias.text, is_public=True)
     elif isinstance(alias, Everyone):
         yield End(alias.text, (MEMBER,))
 
 
-def node_end(facts: Facts) -> End:
+def node_end(facts: Facts, names: Mapping[int, str] = NO_NAMES) -> End:
     """A node as an end."""
     subject = facts.subject
     addresses = tuple(a for a in (subject.ipv4, subject.ipv6) if a is not None)
-    return End(f"node {subject.id}", facts.kind.labels, subject.user_id, addresses)
+    return End(names.get(subject.id, f"node {subject.id}"), facts.kind.labels, subject.user_id, addresses)
 
 
 def own_devices(compiled: Compiled, source: End) -> End | None:
@@ -107,14 +126,40 @@ def own_devices(compiled: Compiled, source: End) -> End | None:
 def rows_between(program: Program, source: End, target: End) -> list[int]:
     """The numbers of the rows that let the source reach the target at all, in the order of the policy."""
     found: set[int] = set()
+    own = program.own_rows if target.user_id is not None and target.user_id == source.user_id else ()
     for family in source.families & target.families:
-        sources = set(_numbers(program, program.from_side, source, family))
-        rows = {
-            *_numbers(program, program.to_side, target, family),
-            *_more_rows(program, source, target, family),
-        }
+        sources = sent_by(program, source, family)
+        rows = (*heard_by(program, target, family), *own)
         found.update(row for row in rows if program.rows[row].source in sources)
     return sorted(found)
+
+
+def sent_by(program: Program, end: End, family: int) -> frozenset[int]:
+    """The source sets that the end is in, in this family (4 or 6)."""
+    if family not in end.families:
+        return frozenset()
+    return frozenset(_numbers(program, program.from_side, end, family))
+
+
+def heard_by(program: Program, end: End, family: int) -> frozenset[int]:
+    """The rows that are about this target, in this family, but for those about one's own devices."""
+    if family not in end.families:
+        return frozenset()
+    found = {*_numbers(program, program.to_side, end, family)}
+    for number in {number for numbers in program.via_rows.values() for number in numbers}:
+        if _is_steered(program.targets[number], end, family):
+            found.add(number)
+    if end.is_public:
+        internet = program.internet_rows[0 if family == 4 else 1]
+        found.update(number for number in internet if program.targets[number].internet)
+    return frozenset(found)
+
+
+def _is_steered(target: Who, end: End, family: int) -> bool:
+    """Whether a `via` rule with this target is about the end, which its routers then lead to."""
+    if any(address in target.ips for address in end.addresses if address.version == family):
+        return True
+    return (end.is_public and target.internet) or (end.is_routed and target.everyone)
 
 
 def admitting(program: Program, source: End, target: End, packet: Packet) -> list[int]:
@@ -139,19 +184,10 @@ def _numbers(program: Program, side: Side, end: End, family: int) -> Iterator[in
         if address.version == family:
             yield from side.by_address.containing(point(address))
     # `*` is anything as a destination, but as a source only what is in the tailnet.
-    if side is program.to_side or not end.addresses or _is_inside(program, end.addresses, family):
+    everywhere = side is program.to_side or not end.addresses or end.is_routed
+    if everywhere or _is_inside(program, end.addresses, family):
         yield from side.everyone
 
 
 def _is_inside(program: Program, addresses: Iterable[Address], family: int) -> bool:
     return any(address in program.tailnet for address in addresses if address.version == family)
-
-
-def _more_rows(program: Program, source: End, target: End, family: int) -> Iterator[int]:
-    """The rows that neither labels nor addresses of the target alone decide: one's own devices, and `via`."""
-    if target.user_id is not None and target.user_id == source.user_id:
-        yield from program.own_rows
-    for numbers in program.via_rows.values():
-        for number in numbers:
-            if any(a in program.targets[number].ips for a in target.addresses if a.version == family):
-                yield number

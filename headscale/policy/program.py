@@ -1,4 +1,4 @@
-"""A policy resolved for a set of users, before any node: which rows a node meets, by its labels and addresses.
+"""A policy resolved to labels, before any node: which rows a node meets, by its labels and addresses.
 
 Sources and rows are numbered. What a node has of them is kept as an integer used as a bit set, so that asking
 whether one node may reach another is an `and` of two numbers. Each source set has two bits, one a family, because
@@ -16,7 +16,7 @@ from headscale.policy.aliases import Addresses, Alias
 from headscale.policy.document import Document
 from headscale.policy.grants import Row, rows_of
 from headscale.policy.lookup import AddressLookup, address_lookup
-from headscale.policy.who import Directory, Who
+from headscale.policy.who import Directory, Who, who_of
 
 # Where nodes' addresses come from. 100.115.92.0/23 belongs to ChromeOS machines' inside and is no source.
 TAILNET: Final = of_networks(IPv4Network("100.64.0.0/10"), IPv6Network("fd7a:115c:a1e0::/48")) - of_networks(
@@ -96,8 +96,8 @@ class Program:
 
 def program_of(document: Document, directory: Directory, *, tailnet: IPSet = TAILNET) -> Program:
     """The policy, resolved for these users; `tailnet` is where nodes' addresses come from."""
-    found = rows_of(document, directory)
-    targets = tuple(directory.who(row.targets) for row in found.rows)
+    found = rows_of(document)
+    targets = tuple(who_of(row.targets) for row in found.rows)
     plain = [(number, who) for number, who in enumerate(targets) if not found.rows[number].via]
     via_rows: dict[str, list[int]] = defaultdict(list)
     for number, row in enumerate(found.rows):

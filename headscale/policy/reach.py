@@ -31,6 +31,10 @@ class Reach:
     program: Program
     _routes: dict[Network, _RouteBits] = field(default_factory=dict)
 
+    def for_program(self, program: Program) -> "Reach":
+        """The same answers for the same rows with other users."""
+        return Reach(program, self._routes)
+
     def sees(self, a: NodeClass, b: NodeClass) -> bool:
         """Whether nodes of these classes are peers."""
         if a.sends & b.hears or b.sends & a.hears:

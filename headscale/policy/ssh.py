@@ -16,7 +16,7 @@ from headscale.policy.document import SSH, Document
 from headscale.policy.facts import Facts
 from headscale.policy.members import Members
 from headscale.policy.subjects import Person
-from headscale.policy.who import Directory, Who
+from headscale.policy.who import Who, who_of
 from headscale.tailcfg.ssh import OnRecordingFailure, SSHAction, SSHPolicy, SSHPrincipal, SSHRule
 
 # Where the client asks whether a session may go on; it fills in the names with a dollar sign.
@@ -27,7 +27,7 @@ SSH_PORT_OF_RECORDERS: Final = 80
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One of `ssh`, resolved for a set of users."""
+    """One of `ssh`, resolved to labels."""
 
     written: SSH
     sources: Who
@@ -35,14 +35,14 @@ class Rule:
     recorders: Who
 
 
-def ssh_rules_of(document: Document, directory: Directory) -> tuple[Rule, ...]:
+def ssh_rules_of(document: Document) -> tuple[Rule, ...]:
     """All rules, in the order in which they are sent."""
     return tuple(
         Rule(
             rule,
-            directory.who(rule.sources),
-            directory.who(rule.destinations),
-            directory.who(rule.recorders),
+            who_of(rule.sources),
+            who_of(rule.destinations),
+            who_of(rule.recorders),
         )
         for rule in sorted(document.ssh, key=lambda rule: not rule.check)
     )

@@ -1,13 +1,13 @@
 """Whom aliases stand for, said in labels that nodes carry.
 
-A node carries labels by its owner or by its tags: `user:7`, `group:eng`, `member`, `role:admin`, `tag:web`,
-`tagged`. What an alias names is then a set of labels, or addresses that it spells out; neither needs a node, so a
-policy is resolved once for a set of users, and nodes come and go without it being read again.
+A node carries labels by its owner or by its tags: `user:7`, `login:ann@example.com`, `group:eng`, `member`,
+`role:admin`, `tag:web`, `tagged`. What an alias names is then a set of labels, or addresses that it spells out; neither
+needs a user or a node, so a policy is resolved once, and both come and go without it being read again.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from headscale.ipset import EMPTY, IPSet, union
@@ -48,41 +48,32 @@ class Who:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """The users and groups that a policy is resolved with."""
+    """The users and groups of a tailnet, and which labels follow for whom.
+
+    Rules name users by login and not by id, so that they stay as they are when users come and go: a user carries
+    the labels of the logins and domains that the policy speaks of (`named`) and that are theirs.
+    """
 
     people: Mapping[int, Person]
-    groups: Mapping[str, tuple[UserName | UserDomain, ...]] = field(default_factory=dict)
-    _by_login: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    _groups_of: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    _by_login: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    _groups_of: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    _named_of: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
     def person_ids(self, alias: UserName | UserDomain) -> tuple[int, ...]:
-        """The users that this names; several for a login only when the users themselves are ambiguous."""
+        """The users that this names. A login that fits several names nobody: better shut than open to the wrong one."""
         if isinstance(alias, UserDomain):
-            ending = f"@{alias.domain}"
-            return tuple(p.id for p in self.people.values() if p.email.endswith(ending))
-        return self._by_login.get(fold_login(alias.text), ())
+            domain = alias.domain.casefold()
+            return tuple(p.id for p in self.people.values() if _domain(p.email) == domain)
+        found = self._by_login.get(fold_login(alias.text), ())
+        return found if len(found) == 1 else ()
 
-    def who(self, aliases: Iterable[Alias]) -> Who:
-        """All that these aliases stand for together."""
-        labels: set[str] = set()
-        ips: list[IPSet] = []
-        flags = dict.fromkeys(("everyone", "anything", "own", "internet"), False)
-        for alias in aliases:
-            match alias:
-                case Everyone():
-                    flags["everyone"] = True
-                case Addresses():
-                    ips.append(alias.ips)
-                case UserName() | UserDomain():
-                    found = self.person_ids(alias)
-                    # A login that fits several people names nobody: better shut than open to the wrong one.
-                    if isinstance(alias, UserDomain) or len(found) == 1:
-                        labels.update(f"user:{person_id}" for person_id in found)
-                case GroupName() | TagName():
-                    labels.add(alias.text)
-                case Autogroup():
-                    _add_autogroup(alias.name, labels, flags)
-        return Who(frozenset(labels), union(ips), **flags)
+    def present(self, aliases: Iterable[Alias]) -> Who:
+        """As `who_of`, with the users of now in place of logins: it may name any login, and holds for now alone."""
+        aliases = tuple(aliases)
+        users = (alias for alias in aliases if isinstance(alias, UserName | UserDomain))
+        ids = {person_id for user in users for person_id in self.person_ids(user)}
+        who = who_of(alias for alias in aliases if not isinstance(alias, UserName | UserDomain))
+        return replace(who, labels=who.labels | {f"user:{person_id}" for person_id in ids})
 
     def labels(self, kind: Kind) -> tuple[str, ...]:
         """The labels of nodes of this kind."""
@@ -90,7 +81,35 @@ class Directory:
             return (*kind, TAGGED)
         person = self.people.get(kind)
         roles = tuple(f"role:{role}" for role in sorted(person.roles)) if person else ()
-        return (f"user:{kind}", MEMBER, *self._groups_of.get(kind, ()), *roles)
+        named = self._named_of.get(kind, ())
+        return (f"user:{kind}", MEMBER, *self._groups_of.get(kind, ()), *named, *roles)
+
+
+def who_of(aliases: Iterable[Alias]) -> Who:
+    """All that these aliases stand for together."""
+    labels: set[str] = set()
+    ips: list[IPSet] = []
+    flags = dict.fromkeys(("everyone", "anything", "own", "internet"), False)
+    for alias in aliases:
+        match alias:
+            case Everyone():
+                flags["everyone"] = True
+            case Addresses():
+                ips.append(alias.ips)
+            case UserName() | UserDomain():
+                labels.add(label_of(alias))
+            case GroupName() | TagName():
+                labels.add(alias.text)
+            case Autogroup():
+                _add_autogroup(alias.name, labels, flags)
+    return Who(frozenset(labels), union(ips), **flags)
+
+
+def label_of(alias: UserName | UserDomain) -> str:
+    """The label of the users whom this names."""
+    if isinstance(alias, UserDomain):
+        return f"domain:{alias.domain.casefold()}"
+    return f"login:{fold_login(alias.text)}"
 
 
 def _add_autogroup(name: str, labels: set[str], flags: dict[str, bool]) -> None:
@@ -113,9 +132,11 @@ def fold_login(text: str) -> str:
 
 
 def directory(
-    people: Mapping[int, Person], groups: Mapping[str, tuple[UserName | UserDomain, ...]]
+    people: Mapping[int, Person],
+    groups: Mapping[str, tuple[UserName | UserDomain, ...]],
+    named: Iterable[UserName | UserDomain] = (),
 ) -> Directory:
-    """Look-ups of users by what a policy calls them.
+    """Look-ups of users by what a policy calls them; `named` are those whom it names outside of groups.
 
     The identity provider's own name for a user counts before an e-mail address, and that before a name, so that
     nobody is mistaken for another by choosing a name.
@@ -128,17 +149,26 @@ def directory(
                 found[fold_login(name)].append(person.id)
         for login, ids in found.items():
             by_login.setdefault(login, tuple(ids))
-    whole = Directory(people, groups, by_login)
-    groups_of: dict[int, list[str]] = defaultdict(list)
-    for group, members in groups.items():
-        found_ids = {i for member in members for i in whole.person_ids(member) if _counts(whole, member)}
-        for person_id in sorted(found_ids):
-            groups_of[person_id].append(group)
-    return Directory(people, groups, by_login, {i: tuple(names) for i, names in groups_of.items()})
+    whole = Directory(people, by_login)
+    in_groups = ((group, member) for group, members in groups.items() for member in members)
+    names_of = ((label_of(user), user) for user in {*named})
+    return Directory(
+        people, by_login, _labels_by_person(whole, in_groups), _labels_by_person(whole, names_of)
+    )
 
 
-def _counts(whole: Directory, member: UserName | UserDomain) -> bool:
-    return isinstance(member, UserDomain) or len(whole.person_ids(member)) == 1
+def _labels_by_person(
+    whole: Directory, labelled: Iterable[tuple[str, UserName | UserDomain]]
+) -> dict[int, tuple[str, ...]]:
+    found: dict[int, set[str]] = defaultdict(set)
+    for label, user in labelled:
+        for person_id in whole.person_ids(user):
+            found[person_id].add(label)
+    return {person_id: tuple(sorted(labels)) for person_id, labels in found.items()}
+
+
+def _domain(email: str) -> str:
+    return email.rpartition("@")[2].casefold() if "@" in email else ""
 
 
 def _provider_names(person: Person) -> tuple[str, ...]:

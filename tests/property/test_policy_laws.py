@@ -225,3 +225,23 @@ def document_or_complaints(text: bytes | str) -> Document | tuple[Complaint, ...
         return parse_policy(text)
     except PolicyRefused as refusal:
         return refusal.complaints
+
+
+@given(case=policy_cases(size=0), data=st.data())
+def test_users_come_and_go_as_if_they_had_always_been(case: PolicyCase, data: st.DataObject) -> None:
+    """Users that are new, renamed or gone leave the same answers as a policy compiled for them."""
+    engine = compiled(case)
+    people = people_of(case)
+    for _ in range(data.draw(st.integers(1, 3))):
+        if data.draw(st.booleans()):
+            answers(engine)
+        person_id = data.draw(st.integers(1, len(people) + 1))
+        names = data.draw(
+            st.sampled_from([("ann", "ann@example.com"), ("alice", ""), ("x", "bob@example.com")])
+        )
+        people = people | {person_id: Person(person_id, *names)}
+        if data.draw(st.booleans()):
+            people = {i: person for i, person in people.items() if i != person_id}
+        engine = engine.with_people(people)
+    fresh = compile_policy(parse_policy(case.text), people=people, subjects=engine.subjects.values())
+    assert answers(engine) == answers(fresh)
