@@ -14,7 +14,7 @@ nox.options.default_venv_backend = "uv|virtualenv"  # uv is ten times faster whe
 nox.options.error_on_missing_interpreters = os.environ.get("HARNESS_STRICT", "") not in ("", "0")
 
 PYTHONS = ["3.11", "3.13"]
-CODE = ["headscale", "harness", "scenarios", "tests", "noxfile.py"]
+CODE = ["headscale", "harness", "scenarios", "tests", "benchmarks", "noxfile.py"]
 
 
 @nox.session
@@ -41,10 +41,25 @@ def unit(session: nox.Session) -> None:
 
 
 @nox.session
+def conformance(session: nox.Session) -> None:
+    """The policy engine against recorded answers of the hosted control plane (HEADSCALE_CONFORMANCE_DIR)."""
+    session.install("-e", ".[dev]")
+    session.run("pytest", "tests/unit/policy/test_conformance.py", *session.posargs)
+
+
+@nox.session
 def property(session: nox.Session) -> None:
     """Laws that hold for every input, by hypothesis. HYPOTHESIS_PROFILE is quick, ci or nightly."""
     session.install("-e", ".[dev]")
     session.run("pytest", "tests/property", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """What things cost, at growing sizes. Figures, not verdicts: nothing fails by being slow."""
+    session.install("-e", ".[dev]")
+    columns = "--benchmark-columns=min,median,max,rounds"
+    session.run("pytest", "benchmarks", columns, *session.posargs)
 
 
 @nox.session

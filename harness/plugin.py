@@ -9,7 +9,7 @@ import contextlib
 import os
 import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test with a tailnet runs in the loop where the tailnet lives."""
     for item in items:
-        if "make_tailnet" in getattr(item, "fixturenames", ()):
+        if {"make_tailnet", "lasting_tailnet"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
@@ -160,11 +160,26 @@ async def make_tailnet(
     request: pytest.FixtureRequest, backend: "Backend", releases: "tuple[Release, ...]"
 ) -> AsyncIterator[MakeTailnet]:
     """Makes tailnets for this test: `await make_tailnet(ephemeral_timeout=…)`."""
+    opened: list[Tailnet] = []
+    async with _maker(request, backend, releases, opened) as make:
+        yield make
+        if request.node.stash.get(FAILED, False):
+            for tailnet in opened:
+                await _leave_evidence(request, tailnet)
+
+
+@asynccontextmanager
+async def _maker(
+    request: pytest.FixtureRequest,
+    backend: "Backend",
+    releases: "tuple[Release, ...]",
+    opened: "list[Tailnet]",
+) -> AsyncIterator[MakeTailnet]:
+    """What makes tailnets that last as long as the context, adding each to those that are open."""
     from harness.history import History
     from harness.tailnet import open_tailnet
 
     check_needs(request.node, backend)
-    opened: list[Tailnet] = []
     async with AsyncExitStack() as stack:
 
         async def make(
@@ -179,9 +194,27 @@ async def make_tailnet(
             return tailnet
 
         yield make
-        if request.node.stash.get(FAILED, False):
-            for tailnet in opened:
-                await _leave_evidence(request, tailnet)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def _module_tailnet(
+    request: pytest.FixtureRequest, backend: "Backend", releases: "tuple[Release, ...]"
+) -> AsyncIterator["Tailnet"]:
+    async with _maker(request, backend, releases, []) as make:
+        yield await make()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def lasting_tailnet(
+    request: pytest.FixtureRequest, _module_tailnet: "Tailnet"
+) -> AsyncIterator["Tailnet"]:
+    """A tailnet that all tests of the module share, empty for the first. Each leaves it as it found it.
+
+    For what is set while clients run, such as policies: booting clients costs more than all that is asked of them.
+    """
+    yield _module_tailnet
+    if request.node.stash.get(FAILED, False):
+        await _leave_evidence(request, _module_tailnet)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -190,7 +223,7 @@ async def tailnet(make_tailnet: MakeTailnet) -> "Tailnet":
     return await make_tailnet()
 
 
-def check_needs(node: pytest.Item, backend: "Backend") -> None:
+def check_needs(node: pytest.Item | pytest.Module, backend: "Backend") -> None:
     lacking = [
         str(marker.args[0])
         for marker in node.iter_markers("needs")
@@ -227,8 +260,9 @@ def _server(
     return InProcessServer(settings)
 
 
-def _network_name(node: pytest.Item, number: int) -> str:
-    words = node.name.partition("[")[0].removeprefix("test_").replace("_", "-")
+def _network_name(node: pytest.Item | pytest.Module, number: int) -> str:
+    name = Path(node.name.partition("[")[0]).stem  # a module's is a path
+    words = name.removeprefix("test_").replace("_", "-")
     return f"{words[:24].strip('-')}-{os.getpid()}-{number}"
 
 

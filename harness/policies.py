@@ -7,6 +7,7 @@ refuse. Where the language wants a list, a single text does.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -64,6 +65,23 @@ def policy(
         "autoApprovers": {name: value for name, value in approvers.items() if value},
     }
     return json.dumps({name: value for name, value in sections.items() if value} | document | more, indent=2)
+
+
+def read(text: str) -> dict[str, Any]:
+    """A policy's text as the oracle takes it: comments and commas before a closing bracket are left out.
+
+    Raises ValueError for what is not such a text.
+    """
+    plain = _COMMENT.sub(lambda found: found["text"] or " ", text)
+    document = json.loads(_LAST_COMMA.sub(lambda found: found["text"] or found["close"], plain))
+    if not isinstance(document, dict):
+        raise ValueError(f"a policy is an object, not {document!r}")
+    return document
+
+
+_TEXT: Final = r'(?P<text>"(?:[^"\\]|\\.)*")'
+_COMMENT: Final = re.compile(rf"{_TEXT}|//[^\n]*|/\*.*?\*/", re.DOTALL)
+_LAST_COMMA: Final = re.compile(rf"{_TEXT}|,\s*(?P<close>[\]}}])")
 
 
 def _section(rule: Rule) -> str:

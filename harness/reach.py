@@ -6,7 +6,7 @@ must last for Budget.HOLD.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -23,6 +23,9 @@ NO_SECONDS = 1.0
 
 AT_ONCE = 16
 """Probes under way at the same time: two cores handshake no faster with more."""
+
+SILENT_AT_ONCE = 512
+"""The same for probes that should not be answered: all they do is wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +73,20 @@ class Prober(Protocol):
 
 Pair = tuple[Prober, Target]
 
+ROWS_SHOWN = 16
+"""Targets up to which a failure shows the whole matrix."""
+
+SURPRISES_SHOWN = 24
+"""Surprises that a failure explains one by one."""
+
 
 class Unreached(AssertionError):
     """The matrix is not as expected; the text is the whole of it."""
 
 
-async def probe_matrix(pairs: Iterable[Pair], *, within: float) -> dict[Pair, Probe]:
+async def probe_matrix(pairs: Iterable[Pair], *, within: float, at_once: int = AT_ONCE) -> dict[Pair, Probe]:
     """Probe every pair once, several at a time."""
-    room = asyncio.Semaphore(AT_ONCE)
+    room = asyncio.Semaphore(at_once)
 
     async def one(pair: Pair) -> tuple[Pair, Probe]:
         async with room:
@@ -109,14 +118,39 @@ async def assert_reach(
     return seen
 
 
+async def assert_exactly(
+    expected: Mapping[Pair, bool],
+    *,
+    open_everything: Callable[[], Awaitable[None]],
+    budget: Budget = Budget.REACH,
+) -> None:
+    """Assert a matrix in which a target may be reached by nobody: every pair that is denied is shown alive after.
+
+    As `assert_reach`, but that what stands beside a False is the same pair's True once `open_everything` has let
+    everybody reach everything.
+    """
+    no = {pair for pair, want in expected.items() if not want}
+    seen = await _settle(expected, budget.seconds)
+    _demand(expected, seen, f"within {budget.seconds:g} s (budget {budget.name})")
+    if no:
+        await _watch_denials(expected, no, seen)
+        await open_everything()
+        alive = dict.fromkeys(no, True)
+        _demand(alive, await _settle(alive, budget.seconds), "when everything was opened to show them alive")
+
+
+async def _probe_silent(pairs: Collection[Pair]) -> dict[Pair, Probe]:
+    return await probe_matrix(pairs, within=NO_SECONDS, at_once=SILENT_AT_ONCE)
+
+
 async def _settle(wanted: Mapping[Pair, bool], seconds: float) -> dict[Pair, Probe]:
     """Probe what is not yet as wanted, again and again, until all is or the time is over."""
     deadline = asyncio.get_running_loop().time() + seconds
-    seen: dict[Pair, Probe] = {}
-    left = set(wanted)
+    seen = await probe_matrix(_greetings(wanted), within=YES_SECONDS)
+    left = {pair for pair in wanted if pair not in seen or not seen[pair].reached}
     while left:
         yes = await probe_matrix({p for p in left if wanted[p]}, within=YES_SECONDS)
-        no = await probe_matrix({p for p in left if not wanted[p]}, within=NO_SECONDS)
+        no = await _probe_silent({p for p in left if not wanted[p]})
         seen |= yes | no
         left = {pair for pair in left if not _as_wanted(wanted[pair], seen[pair])}
         if asyncio.get_running_loop().time() > deadline:
@@ -124,10 +158,20 @@ async def _settle(wanted: Mapping[Pair, bool], seconds: float) -> dict[Pair, Pro
     return seen
 
 
+def _greetings(wanted: Mapping[Pair, bool]) -> Collection[Pair]:
+    """One pair for any two machines that are to talk. Probed before all others, for of two machines that begin with
+    each other at the same moment both may lose their handshake, and try again only after five seconds."""
+    first: dict[frozenset[str], Pair] = {}
+    for pair, want in wanted.items():
+        if want:
+            first.setdefault(frozenset((pair[0].name, pair[1].name)), pair)
+    return first.values()
+
+
 async def _watch_denials(wanted: Mapping[Pair, bool], no: Collection[Pair], seen: dict[Pair, Probe]) -> None:
     deadline = asyncio.get_running_loop().time() + Budget.HOLD.seconds
     while asyncio.get_running_loop().time() < deadline:
-        seen |= await probe_matrix(no, within=NO_SECONDS)
+        seen |= await _probe_silent(no)
         _demand(wanted, seen, f"for {Budget.HOLD.seconds:g} s on end")
 
 
@@ -156,10 +200,21 @@ def _demand(wanted: Mapping[Pair, bool], seen: Mapping[Pair, Probe], when: str) 
 def table(wanted: Mapping[Pair, bool], seen: Mapping[Pair, Probe]) -> str:
     """The matrix for people: a row a target, a column a prober, then a line for every surprise.
 
-    Cells: `yes` and `no` as expected, `YES` and `NO` not as expected, `·` not probed.
+    Cells: `yes` and `no` as expected, `YES` and `NO` not as expected, `·` not probed. Of a large matrix only the rows
+    with a surprise are shown.
     """
     probers = sorted({prober.name for prober, _ in wanted})
+    surprises = [
+        (pair, seen[pair])
+        for pair, want in wanted.items()
+        if pair in seen and not _as_wanted(want, seen[pair])
+    ]
     targets = sorted({target for _, target in wanted}, key=str)
+    left_out = 0
+    if len(targets) > ROWS_SHOWN:
+        all_of_them, surprising = len(targets), {target for (_, target), _ in surprises}
+        targets = [target for target in targets if target in surprising]
+        left_out = all_of_them - len(targets)
     by_name = {
         (prober.name, target): (want, seen.get((prober, target))) for (prober, target), want in wanted.items()
     }
@@ -172,10 +227,13 @@ def table(wanted: Mapping[Pair, bool], seen: Mapping[Pair, Probe]) -> str:
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
-    for (prober, target), want in wanted.items():
-        probe = seen.get((prober, target))
-        if probe is not None and not _as_wanted(want, probe):
-            lines.append(f"{prober.name} → {target}: expected {'yes' if want else 'no'}, {_said(probe)}")
+    if left_out:
+        lines.append(f"and {left_out} targets, to which all is as expected")
+    for (prober, target), probe in surprises[:SURPRISES_SHOWN]:
+        want = wanted[prober, target]
+        lines.append(f"{prober.name} → {target}: expected {'yes' if want else 'no'}, {_said(probe)}")
+    if len(surprises) > SURPRISES_SHOWN:
+        lines.append(f"and {len(surprises) - SURPRISES_SHOWN} more surprises")
     return "\n".join(f"  {line}" for line in lines)
 
 

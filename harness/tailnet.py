@@ -7,20 +7,25 @@ named after its release, so that a failed matrix reads by version.
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from harness.backends.base import Capability
 from harness.backends.machine import Machine
 from harness.backends.network import Network
-from harness.clients.base import Ability, By, Client, CliResult
+from harness.clients.base import Ability, Client, CliResult
 from harness.clients.start import abilities, start
-from harness.conditions import has_addresses, running, sees
+from harness.conditions import has_addresses, running, sees, sees_exactly
 from harness.errors import HarnessError, Unsupported
+from harness.expected import FAMILIES, look, matrix
 from harness.history import History
-from harness.reach import Pair, assert_reach
-from harness.servers.base import AuthKey, ControlServer, ServerNode
+from harness.inforce import until_in_force
+from harness.policies import ALLOW_ALL, read
+from harness.reach import Pair, assert_exactly, assert_reach
+from harness.servers.base import AuthKey, ControlServer, ServerAbility, ServerNode
+from harness.services import Service, services
 from harness.status import Status
 from harness.versions import Release
 from harness.wait import Budget, Condition, until
@@ -29,8 +34,6 @@ T = TypeVar("T")
 
 HOUR = timedelta(hours=1)
 AUTHORITY = "authority.pem"
-
-FAMILIES: tuple[By, ...] = ("ipv4", "ipv6")
 
 
 class JoinFailed(HarnessError):
@@ -48,6 +51,7 @@ class Tailnet:
         self.releases = tuple(releases)
         self.history = history
         self.clients: list[Client] = []
+        self.services: list[Service] = []
         self._users: dict[str, str] = {}
         self._one_at_a_time = asyncio.Lock()
         self._numbers = itertools.count(1)
@@ -96,6 +100,66 @@ class Tailnet:
         """Wait for a condition on the server's list of nodes."""
         return await until(_NodeList(self.server), condition, budget)
 
+    # ---- the policy
+
+    async def set_policy(self, text: str) -> None:
+        """Put the policy in force; returns when every online client goes by it. See `until_in_force`.
+
+        Raises AdminRefused with the server's complaints.
+        """
+        if ServerAbility.POLICY not in self.server.abilities:
+            raise Unsupported(f"the server ({self.server.name}) takes no policy while it runs")
+        await self.server.set_policy(text)
+        self.history.record("policy set", policy=text)
+        await self.until_in_force(text)
+
+    async def until_in_force(self, text: str) -> None:
+        """Wait until every online client goes by the policy, whoever set it."""
+        await until_in_force(read(text), self.server, self.clients, self.history)
+
+    async def serve(self, *names: str) -> list[Service]:
+        """Services that every client offers from now on, later ones too."""
+        shared = None if Capability.OWN_PORTS in self.network.capabilities else self.network.host_address
+        made = services(names, host=shared)
+        self.services += made
+        for service in made:
+            await self.each(self.clients, service.offer)
+        return made
+
+    async def expected(
+        self, text: str, *, clients: Sequence[Client] | None = None, ports: Sequence[Service] | None = None
+    ) -> Mapping[Pair, bool]:
+        """The whole matrix under the policy, as the oracle has it; of all clients and services unless told."""
+        chosen = self.clients if clients is None else clients
+        served = self.services if ports is None else ports
+        await self.each(chosen, lambda client: client.read())
+        return matrix(read(text), await look(self.server), chosen, services=served)
+
+    async def assert_policy(self, text: str) -> None:
+        """Set the policy, and show that it is what holds: the whole matrix by packets, and who sees whom.
+
+        What is denied is shown alive by letting everybody reach everything, which is in force afterwards.
+        """
+        await self.set_policy(text)
+        await self.assert_in_force(text)
+
+    async def assert_in_force(self, text: str) -> None:
+        """As `assert_policy`, of the policy that was set."""
+        await self.assert_peers(text)
+        expected = await self.expected(text)
+        await assert_exactly(expected, open_everything=lambda: self.set_policy(ALLOW_ALL))
+        self.history.record("matrix as expected", pairs=len(expected), yes=sum(expected.values()))
+
+    async def assert_peers(self, text: str) -> None:
+        """Every client sees exactly those that the policy lets it see, or that it lets see it."""
+        world, policy = await look(self.server), read(text)
+
+        async def sees_them(client: Client) -> None:
+            peers = world.peers_of(policy, world.node_of(client))
+            await client.until(sees_exactly(peers), Budget.POLICY)
+
+        await self.each(self.clients, sees_them)
+
     # ---- the clients' side
 
     async def client(self, release: Release, *, name: str | None = None) -> Client:
@@ -103,6 +167,8 @@ class Tailnet:
         unique = name or f"c{next(self._numbers)}-{str(release).replace('.', '-')}"
         machine = await self.network.machine(unique, release)
         client = await start(machine, release, env=self._trust(machine))
+        for service in self.services:
+            await service.offer(client)
         self.clients.append(client)
         self.history.record("client started", name=unique, release=str(release))
         return client
@@ -143,6 +209,14 @@ class Tailnet:
         )
         return await self.log_in(made, drawn)
 
+    async def leave(self, client: Client) -> None:
+        """End the client, and delete its node."""
+        node = await self.node_of(client)
+        self.clients.remove(client)
+        await client.close()
+        await self.server.delete_node(node.id)
+        self.history.record("left", name=client.name)
+
     async def join_each(
         self, user: str = "alice", *, able: Ability | None = None, **key: Any
     ) -> list[Client]:
@@ -151,7 +225,7 @@ class Tailnet:
         With `able`, releases without that ability are left out, which the history tells. Raises Unsupported when
         none is left.
         """
-        releases = self._able(able)
+        releases = self.able(able)
         await self.user(user)
         clients = await self.each(releases, lambda release: self.join(user, release, **key))
         await self.meshed(clients)
@@ -165,7 +239,8 @@ class Tailnet:
         """
         return next((r for r in reversed(self.releases) if r.kind == "go"), self.releases[-1])
 
-    def _able(self, able: Ability | None) -> list[Release]:
+    def able(self, able: Ability | None) -> list[Release]:
+        """The selected releases that have the ability, in their order. Raises Unsupported when none has."""
         chosen = [r for r in self.releases if able is None or able in abilities(r)]
         if left_out := [str(r) for r in self.releases if r not in chosen]:
             self.history.record("left out", releases=", ".join(left_out), lacking=str(able))

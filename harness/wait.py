@@ -39,6 +39,10 @@ class Budget(Enum):
     """A node that vanished without a word is seen to be gone."""
     RECONNECT = auto()
     """A client finds a server that came back: its back-off grows to 30 s."""
+    POLICY = auto()
+    """A new policy is what every connected client goes by."""
+    CLOSE = auto()
+    """What a new policy forbids no longer works, what it allows does: counted from when it is sent."""
     HOLD = auto()
     """How long an absence must last before it is believed."""
 
@@ -57,6 +61,8 @@ BUDGETS: Mapping[Budget, float] = {
     Budget.PATH: 45.0,
     Budget.OFFLINE: 60.0,
     Budget.RECONNECT: 60.0,
+    Budget.POLICY: 10.0,
+    Budget.CLOSE: 3.0,
     Budget.HOLD: 3.0,
 }
 """Seconds on an idle machine with two cores, with ample room: an upper limit, never a pause."""

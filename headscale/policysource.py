@@ -8,16 +8,19 @@ nobody is there to mend the first, and the second is in the hands of who starts 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from headscale.config import PolicyMode, PolicySettings
 from headscale.errors import HeadscaleError, Malformed
+from headscale.policy.compiled import Compiled
 from headscale.policy.complaints import PolicyRefused
 from headscale.policyfile import in_file, read_policy
 from headscale.records import PolicyText
 from headscale.state.policy import Prepared, adopt_policy, prepare, set_policy, work_out
+from headscale.state.snapshot import Snapshot
 from headscale.state.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -27,6 +30,7 @@ TRIED_MAX: Final = 20
 NOBODY: Final = '{"acls": []}'
 NOT_HERE: Final = "update is disabled for modes other than 'database'"
 
+T = TypeVar("T")
 Older = Callable[[int], Awaitable[PolicyText | None]]
 
 
@@ -37,6 +41,7 @@ class PolicySource:
         self._writer = writer
         self._settings = settings
         self._turn = asyncio.Lock()
+        self._question = asyncio.Lock()
 
     async def start(self, stored: PolicyText | None, older: Older) -> None:
         """Put in force what the server starts with; `stored` is the newest row, `older` finds the one before.
@@ -63,6 +68,15 @@ class PolicySource:
         """Raises PolicyRefused with everything that keeps this policy from being set now; changes nothing."""
         async with self._turn:
             await asyncio.to_thread(prepare, self._writer.snapshot, text)
+
+    async def ask(self, question: Callable[[Snapshot, tuple[Compiled, ...]], T], *texts: str | None) -> T:
+        """What a question finds of these policies (None: the one in force) in the tailnet of this moment.
+
+        In a thread, one at a time, and without keeping anybody from setting a policy; changes nothing. Raises
+        PolicyRefused for a text that is no policy; the tests that it carries do not count.
+        """
+        async with self._question:
+            return await asyncio.to_thread(_asked, self._writer.snapshot, question, texts)
 
     async def reload(self) -> None:
         """Read the file again; a broken one is logged, and the policy before it stays in force."""
@@ -134,6 +148,29 @@ class PolicySource:
                 reason = reason or "an internal error, see the log"
             row = await older(row.id)
         return None, reason
+
+
+def _asked(
+    snapshot: Snapshot,
+    question: Callable[[Snapshot, tuple[Compiled, ...]], T],
+    texts: tuple[str | None, ...],
+) -> T:
+    policies = tuple(_policy_of(snapshot, text, at, len(texts)) for at, text in enumerate(texts))
+    return question(snapshot, policies)
+
+
+def _policy_of(snapshot: Snapshot, text: str | None, at: int, count: int) -> Compiled:
+    if text is None:
+        return snapshot.policy
+    try:
+        return work_out(snapshot, text).compiled
+    except PolicyRefused as refused:
+        if count == 1:
+            raise
+        which = f"policy {at + 1} of {count}"
+        raise PolicyRefused(
+            tuple(replace(each, message=f"{which}: {each.message}") for each in refused.complaints)
+        ) from None
 
 
 def _warn_of_failures(prepared: Prepared, what: str) -> None:

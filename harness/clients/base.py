@@ -1,9 +1,9 @@
 """What a scenario may ask of a client, whatever program it is."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from harness.artifacts import Item
 from harness.backends.machine import Machine
@@ -33,6 +33,15 @@ class Ability(StrEnum):
     """It tells whether a peer is reached directly or through DERP, and can be kept from going directly."""
     OUTAGE = "outage"
     """Its tunnel carries on while the control server is away."""
+    NETMAP = "netmap"
+    """It shows the netmap that it holds, packet filter included."""
+    FILTER = "filter"
+    """Its packet filter lets in, whatever the rules say: what answers it by TCP or ICMP, and pings of whoever may
+    reach anything of it."""
+    UDP_FLOWS = "udp-flows"
+    """Its packet filter lets in what answers it by UDP, whatever the rules say."""
+    UDP_PORTS = "udp-ports"
+    """Each of its UDP probes is a flow of its own, from another port: what knows an old flow lets that go on."""
     OWN_ROOTS = "own-roots"
     """It trusts the certificate authority that it is given (SSL_CERT_FILE)."""
 
@@ -100,6 +109,9 @@ class Client(Source[Status], Prober, Protocol):
     def address(self, version: Literal[4, 6] = 4) -> Address:
         """Its tailnet address of that IP version, as of the last read."""
 
+    async def netmap(self) -> Mapping[str, Any]:
+        """The whole netmap as it holds it, in Go's JSON. Ability.NETMAP; raises NotAnswering while there is none."""
+
     async def until(self, condition: Condition[Status], budget: Budget) -> Status:
         """Wait for a condition on its status."""
 
@@ -133,7 +145,7 @@ class Client(Source[Status], Prober, Protocol):
     # ---- how it is reached
 
     async def listen(self, port: int) -> None:
-        """Also answer echoes on this port, TCP and UDP."""
+        """Also answer echoes on this port, TCP and UDP. Raises AgentFailed when it is taken."""
 
     def tcp(self, port: int | None = None, *, by: By = "ipv4") -> Target:
         """This client's echo over TCP."""

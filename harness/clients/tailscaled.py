@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Literal
 
 from harness.artifacts import Item
+from harness.backends.base import Capability
 from harness.backends.machine import TAILSCALED_SOCKET, Machine
 from harness.clients.base import Ability, By, CliResult
 from harness.clients.localapi import EVERY_CHANGE, LocalAPI
@@ -35,6 +36,10 @@ QUIET: Mapping[str, str] = {
 }
 """Source: tailscale 1.80.3 and 1.102.4, envknob, net/portmapper, control/controlclient."""
 
+FLOWS_OF_OWN_STACK = 142
+"""From 1.102 on the packet filter also knows the UDP flows that begin in tailscaled's own network stack: before, they
+are injected past it (net/tstun/wrap.go, injectedRead; tailscale/tailscale issue 14229)."""
+
 ANSWERING: Condition[Status] = Condition("answers", lambda status: None)
 
 
@@ -46,6 +51,8 @@ class TailscaledClient:
     def __init__(self, machine: Machine, release: Release, *, env: Mapping[str, str] | None = None) -> None:
         self.machine = machine
         self.release = release
+        if not machine.can(Capability.TUN) and release.capability < FLOWS_OF_OWN_STACK:
+            self.abilities = TailscaledClient.abilities - {Ability.UDP_FLOWS}
         self.env = dict(env or {})
         """Added to the daemon's and the commands' environment at their next start."""
         self._api = LocalAPI(machine.data / TAILSCALED_SOCKET)
@@ -230,7 +237,7 @@ class TailscaledClient:
         return self._tunnel.echo_port
 
     async def listen(self, port: int) -> None:
-        """Also answer echoes on this port, TCP and UDP, on every address."""
+        """Also answer echoes on this port, TCP and UDP, also in later lives of the machine."""
         await self._tunnel.listen(port)
 
     def tcp(self, port: int | None = None, *, by: By = "ipv4") -> Target:

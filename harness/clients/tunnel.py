@@ -44,6 +44,7 @@ class Tunnel:
 
     def __init__(self, machine: Machine, api: LocalAPI) -> None:
         self.echo_port = 0
+        self._ports: set[int] = set()
         self._machine = machine
         self._api = api
         self._kernel = machine.can(Capability.TUN)
@@ -62,23 +63,26 @@ class Tunnel:
         instance = (await self._machine.agent("hello"))["instance"]
         if instance == self._listening_in:
             return
-        if self._machine.can(Capability.OWN_PORTS):
-            host, port = "", ECHO_PORT
-        else:  # tailscaled delivers to loopback at the port that was dialled
-            host, port = LOOPBACK, self.echo_port
-        self.echo_port = (await self._machine.agent("listen", host=host, port=port))["port"]
+        own = ECHO_PORT if self._machine.can(Capability.OWN_PORTS) else self.echo_port
+        self.echo_port = await self._answer_at(own)
+        for port in self._ports - {self.echo_port}:
+            await self._answer_at(port)
         self._listening_in = instance
 
     async def listen(self, port: int) -> None:
-        """Also answer echoes on this port, TCP and UDP, on every address."""
-        self._machine.require(Capability.OWN_PORTS)
-        await self._machine.agent("listen", host="", port=port)
+        """Also answer echoes on this port, TCP and UDP. Raises AgentFailed when it is taken."""
+        self._ports.add(await self._answer_at(port))
+
+    async def _answer_at(self, port: int) -> int:
+        # Without ports of its own tailscaled delivers to loopback at the port that was dialled.
+        host = "" if self._machine.can(Capability.OWN_PORTS) else LOOPBACK
+        return int((await self._machine.agent("listen", host=host, port=port))["port"])
 
     def port(self, wanted: int | None) -> int:
         """The wanted port, or the one for echoes. Raises Unsupported for one that another machine may have."""
         if wanted is None:
             return self.echo_port
-        if wanted != self.echo_port:
+        if wanted not in (self.echo_port, *self._ports):
             self._machine.require(Capability.OWN_PORTS)
         return wanted
 

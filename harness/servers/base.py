@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,12 +15,29 @@ class AdminRefused(HarnessError):
     """The server refused an administrator's wish; the text is the server's own."""
 
 
+class ServerAbility(StrEnum):
+    """What not every server can do. `ControlServer.abilities` has those that this one can."""
+
+    POLICY = "policy"
+    """Its policy can be set while it runs."""
+
+
 @dataclass(frozen=True, slots=True)
 class AuthKey:
     """A pre-auth key with its secret."""
 
     id: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerUser:
+    """A user as the server lists them; what they lack is empty."""
+
+    id: str
+    name: str
+    email: str
+    provider_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +48,14 @@ class ServerNode:
     given_name: str
     hostname: str
     user: str
+    user_id: str
+    """Who owns it, or whoever the server names as the owner of tagged nodes."""
     addresses: tuple[str, ...]
     online: bool
     node_key: str
     tags: tuple[str, ...]
+    routes: tuple[str, ...]
+    """Those that are advertised and approved, exit routes included."""
 
 
 class Admin(Protocol):
@@ -41,6 +63,9 @@ class Admin(Protocol):
 
     async def create_user(self, name: str) -> str:
         """A new user; returns its id."""
+
+    async def users(self) -> list[ServerUser]:
+        """All users."""
 
     async def create_key(
         self,
@@ -68,6 +93,9 @@ class Admin(Protocol):
     async def expire_node(self, node_id: str) -> None:
         """The node's key ends now."""
 
+    async def set_policy(self, text: str) -> None:
+        """Put a policy in force. Raises AdminRefused with all that is wrong with it. ServerAbility.POLICY."""
+
 
 class ControlServer(Admin, Protocol):
     """A control server of this run. `url` is what clients log in to; it stays through restarts."""
@@ -75,6 +103,10 @@ class ControlServer(Admin, Protocol):
     @property
     def name(self) -> str:
         """Its kind, for reports and folders."""
+
+    @property
+    def abilities(self) -> frozenset[ServerAbility]:
+        """What it can do beyond users, keys and nodes."""
 
     @property
     def url(self) -> str:
@@ -125,13 +157,26 @@ def all_online(count: int) -> Condition[list[ServerNode]]:
 
 def node_from_v1(node: dict[str, Any]) -> ServerNode:
     """REST v1's node, which is also the CLI's with `-o json`."""
+    approved = set(node.get("approvedRoutes") or ())
     return ServerNode(
         id=str(node["id"]),
         given_name=node["givenName"],
         hostname=node["name"],
         user=(node.get("user") or {}).get("name", ""),
+        user_id=str((node.get("user") or {}).get("id", "")),
         addresses=tuple(node["ipAddresses"]),
         online=bool(node["online"]),
         node_key=node["nodeKey"],
         tags=tuple(node.get("tags") or ()),
+        routes=tuple(route for route in node.get("availableRoutes") or () if route in approved),
+    )
+
+
+def user_from_v1(user: dict[str, Any]) -> ServerUser:
+    """REST v1's user, which is also the CLI's with `-o json`."""
+    return ServerUser(
+        id=str(user["id"]),
+        name=user.get("name") or "",
+        email=user.get("email") or "",
+        provider_id=user.get("providerId") or "",
     )

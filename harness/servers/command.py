@@ -1,24 +1,44 @@
 """The administrator's door of any server that has the `headscale` command, ours or the peer's."""
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from harness.backends.base import Completed
-from harness.servers.base import AdminRefused, AuthKey, ServerNode, node_from_v1
+from harness.servers.base import (
+    AdminRefused,
+    AuthKey,
+    ServerAbility,
+    ServerNode,
+    ServerUser,
+    node_from_v1,
+    user_from_v1,
+)
 
-Run = Callable[[Sequence[str]], Awaitable[Completed]]
+STDIN = "/dev/stdin"
+
+
+class Run(Protocol):
+    """Runs `headscale` with these arguments where the server is."""
+
+    async def __call__(self, args: Sequence[str], *, stdin: str = "") -> Completed:
+        """The command's end; `stdin` is what it reads."""
 
 
 class CommandAdmin:
-    """See Admin. `run` runs `headscale` with these arguments where the server is."""
+    """See Admin."""
+
+    abilities = frozenset(ServerAbility)
 
     def __init__(self, run: Run) -> None:
         self._run = run
 
     async def create_user(self, name: str) -> str:
         return str((await self._call("users", "create", name))["id"])
+
+    async def users(self) -> list[ServerUser]:
+        return [user_from_v1(user) for user in await self._call("users", "list") or ()]
 
     async def create_key(
         self,
@@ -52,8 +72,11 @@ class CommandAdmin:
     async def expire_node(self, node_id: str) -> None:
         await self._call("nodes", "expire", "--identifier", node_id)
 
-    async def _call(self, *args: str) -> Any:
-        done = await self._run([*args, "--output", "json"])
+    async def set_policy(self, text: str) -> None:
+        await self._call("policy", "set", "--file", STDIN, stdin=text)
+
+    async def _call(self, *args: str, stdin: str = "") -> Any:
+        done = await self._run([*args, "--output", "json"], stdin=stdin)
         if done.code != 0:
             raise AdminRefused(f"headscale {' '.join(args)}: {done.output}")
         return json.loads(done.stdout) if done.stdout.strip() else {}

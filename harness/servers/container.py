@@ -82,11 +82,12 @@ class ContainerServer(CommandAdmin):
             await machine.signal(PROGRAM, number)
             await asyncio.wait_for(machine.ended(PROGRAM), Budget.DAEMON.seconds)
 
-    async def _headscale(self, args: Sequence[str]) -> Completed:
+    async def _headscale(self, args: Sequence[str], *, stdin: str = "") -> Completed:
         if self._machine is None:
             raise HarnessError("the server was never started")
         argv = [self._command, "-c", self._machine.path("config.yaml"), *args]
-        return await self._machine.exec(argv, timeout=timedelta(seconds=Budget.COMMAND.seconds))
+        limit = timedelta(seconds=Budget.COMMAND.seconds)
+        return await self._machine.exec(argv, timeout=limit, stdin=stdin)
 
     async def _find_command(self, machine: Machine) -> str:
         for command in COMMANDS:
@@ -123,6 +124,8 @@ dns:
   magic_dns: true
   base_domain: tailnet.internal
   override_local_dns: false
+policy:
+  mode: database
 node:
   ephemeral:
     inactivity_timeout: {max(self._ephemeral_timeout.total_seconds(), 66):g}s

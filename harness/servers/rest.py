@@ -8,7 +8,15 @@ from urllib.parse import quote
 
 import aiohttp
 
-from harness.servers.base import AdminRefused, AuthKey, ServerNode, node_from_v1
+from harness.servers.base import (
+    AdminRefused,
+    AuthKey,
+    ServerAbility,
+    ServerNode,
+    ServerUser,
+    node_from_v1,
+    user_from_v1,
+)
 
 CALL_SECONDS = 10.0
 
@@ -16,12 +24,17 @@ CALL_SECONDS = 10.0
 class RestAdmin:
     """See Admin. The socket may come and go with its server."""
 
+    abilities = frozenset(ServerAbility)
+
     def __init__(self, socket: Path) -> None:
         self._socket = socket
 
     async def create_user(self, name: str) -> str:
         user = await self._call("POST", "user", {"name": name})
         return str(user["user"]["id"])
+
+    async def users(self) -> list[ServerUser]:
+        return [user_from_v1(user) for user in (await self._call("GET", "user"))["users"]]
 
     async def create_key(
         self,
@@ -56,6 +69,9 @@ class RestAdmin:
 
     async def expire_node(self, node_id: str) -> None:
         await self._call("POST", f"node/{node_id}/expire")
+
+    async def set_policy(self, text: str) -> None:
+        await self._call("PUT", "policy", {"policy": text})
 
     async def _call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         connector = aiohttp.UnixConnector(str(self._socket))

@@ -21,11 +21,12 @@ FORMATS: Final = ("json", "json-line", "yaml")
 
 @dataclass(slots=True)
 class Session:
-    """The global flags of one call."""
+    """The global flags of one call, and the exit code of its command for whatever goes wrong."""
 
     config_path: Path | None = None
     output: str | None = None
     force: bool = False
+    trouble: int = 1
 
     def config(self) -> Config:
         """The configuration in force."""
@@ -83,12 +84,20 @@ def global_options() -> list[click.Parameter]:
 
 
 class Command(click.Command):
-    """A verb that takes the global flags too."""
+    """A verb that takes the global flags too. `trouble` is its exit code for whatever goes wrong.
 
-    def __init__(self, *args: Any, aliases: tuple[str, ...] = (), **kwargs: Any) -> None:
+    The function may return an exit code of its own.
+    """
+
+    def __init__(self, *args: Any, aliases: tuple[str, ...] = (), trouble: int = 1, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.aliases = aliases
+        self.trouble = trouble
         self.params.extend(global_options())
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.find_root().ensure_object(Session).trouble = self.trouble
+        return super().parse_args(ctx, args)
 
 
 class Group(click.Group):
@@ -121,7 +130,7 @@ Group.group_class = Group
 
 
 class Failed(Exception):
-    """The command cannot do it; the text is for the user, the exit code 1."""
+    """The command cannot do it; the text is for the user, the exit code the command's `trouble`."""
 
 
 def run(root: click.Group) -> None:
@@ -139,11 +148,11 @@ def run(root: click.Group) -> None:
         _complain(problem.format_message(), flags.output)
         if isinstance(problem, click.UsageError) and problem.ctx:
             print(problem.ctx.get_usage(), file=sys.stderr)  # noqa: T201
-        sys.exit(1)
+        sys.exit(flags.trouble)
     except (Failed, HeadscaleError) as problem:
         bad_config = "the configuration cannot be used:\n" if isinstance(problem, BadConfig) else ""
         _complain(f"{bad_config}{problem}", flags.output)
-        sys.exit(1)
+        sys.exit(flags.trouble)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -6,8 +6,8 @@ what was found; the recorded texts of the hosted service are used where one exis
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from ipaddress import ip_address, ip_network
 from typing import Final
@@ -19,7 +19,8 @@ ROLES: Final = ("admin", "owner", "it-admin", "network-admin", "billing-admin", 
 AUTOGROUPS: Final = ("member", "tagged", "self", "internet", "danger-all", "nonroot", *ROLES)
 
 _TAG: Final = re.compile(r"tag:[A-Za-z][A-Za-z0-9-]*", re.ASCII)
-_PROVIDER_ID: Final = re.compile(r"\S*@\S*")
+# Kinds of names that the hosted service has and we do not.
+_ELSEWHERE: Final = ("ipset:", "svc:", "posture:", "cap:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +78,41 @@ class Addresses:
 Alias = Everyone | UserName | UserDomain | GroupName | TagName | Autogroup | Addresses
 
 
+# Of so many unknown names it is said which known one they are like, among so many, up to so long: it is a slow search.
+HINTS_MAX: Final = 10
+HINTS_AMONG: Final = 1000
+HINT_CHARS_MAX: Final = 64
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """What a policy defines, for looking up what its rules use. `domains` None: any login domain is known."""
 
     groups: frozenset[str] = frozenset()
     tags: frozenset[str] = frozenset()
-    hosts: Mapping[str, Addresses] | None = None
+    hosts: Mapping[str, Addresses] = field(default_factory=dict)
     domains: frozenset[str] | None = None
+    _read: dict[str, Alias] = field(default_factory=dict, compare=False)
+    _hints: Iterator[int] = field(default_factory=lambda: iter(range(HINTS_MAX)), compare=False)
+
+    def hint(self, text: str, known: Collection[str], prefix: str = "") -> str:
+        """`, did you mean …?`, when something like it exists."""
+        if len(known) > HINTS_AMONG or len(text) > HINT_CHARS_MAX or next(self._hints, None) is None:
+            return ""
+        near = [name for name in known if abs(len(name) - len(text)) <= len(text) // 3 + 1]
+        close = get_close_matches(text, near, n=1, cutoff=0.75)
+        return f', did you mean "{prefix}{close[0]}"?' if close else ""
 
 
 def read_alias(text: str, names: Names) -> Alias:
     """The alias in this text; white space around it does not count. Raises ValueError."""
-    text = text.strip()
+    known = names._read.get(text)
+    if known is None:
+        known = names._read[text] = _read_alias(text.strip(), names)
+    return known
+
+
+def _read_alias(text: str, names: Names) -> Alias:
     if not text:
         raise ValueError("a name must not be empty")
     if text == "*":
@@ -98,29 +121,28 @@ def read_alias(text: str, names: Names) -> Alias:
         return read_tag(text, names)
     if text.startswith("group:"):
         if text not in names.groups:
-            raise ValueError(f'group not found: "{text}"{_nearest(text, names.groups)}')
+            raise ValueError(f'group not found: "{text}"{names.hint(text, names.groups)}')
         return GroupName(text)
     if text.startswith("autogroup:"):
-        return read_autogroup(text)
+        return read_autogroup(text, names)
     if text.startswith("user:*@"):
         return read_domain(text, "user:*@", names)
-    if kind := next((kind for kind in ("ipset:", "svc:", "posture:", "cap:") if text.startswith(kind)), None):
-        raise ValueError(f'"{text}": {kind.rstrip(":")} names are not supported here')
-    if names.hosts is not None and text in names.hosts:
+    if text.startswith(_ELSEWHERE):
+        raise ValueError(f'"{text}": {text.partition(":")[0]} names are not supported here')
+    if text in names.hosts:
         return Addresses(text, names.hosts[text].ips)
     if "@" in text:
         return read_user(text)
     try:
         return Addresses(text, read_addresses(text))
     except ValueError:
-        hosts = names.hosts or {}
-        raise ValueError(f'host not found: "{text}"{_nearest(text, hosts)}') from None
+        raise ValueError(f'host not found: "{text}"{names.hint(text, names.hosts)}') from None
 
 
 def read_tag(text: str, names: Names) -> TagName:
     """A tag that is defined in `tagOwners`."""
     if text not in names.tags:
-        raise ValueError(f'tag not found: "{text}"{_nearest(text, names.tags)}')
+        raise ValueError(f'tag not found: "{text}"{names.hint(text, names.tags)}')
     return TagName(text)
 
 
@@ -134,21 +156,27 @@ def check_tag_name(text: str) -> None:
         raise ValueError("tag names can only contain letters, numbers and dashes, after 'tag:'")
 
 
-def read_autogroup(text: str) -> Autogroup:
+def read_autogroup(text: str, names: Names) -> Autogroup:
     """One of the built-in groups."""
     name = text.removeprefix("autogroup:")
     if name == "members":
         name = "member"
     if name not in AUTOGROUPS:
-        raise ValueError(f'autogroup not found: "{text}"{_nearest(name, AUTOGROUPS, prefix="autogroup:")}')
+        hint = names.hint(name, AUTOGROUPS, "autogroup:")
+        raise ValueError(f'autogroup not found: "{text}"{hint}')
     return Autogroup(text, name)
 
 
 def read_user(text: str) -> UserName:
     """A user's name in a policy, which always has an @."""
-    if not _PROVIDER_ID.fullmatch(text):
+    if "@" not in text or any(char.isspace() for char in text):
         raise ValueError(f'"{text}" is not a user: a login such as alice@example.com or alice@')
     return UserName(text)
+
+
+def fold_login(text: str) -> str:
+    """Logins are compared without regard to case; `alice@` is the login `alice`."""
+    return text.strip().removesuffix("@").casefold()
 
 
 def read_domain(text: str, prefix: str, names: Names) -> UserDomain:
@@ -170,15 +198,7 @@ def read_addresses(text: str) -> IPSet:
         return of_range(ip_address(first.strip()), ip_address(last.strip()))
     if text.startswith("["):
         address, bracket, length = text[1:].partition("]")
-        if not bracket:
-            raise ValueError(f'"{text}": the bracket is never closed')
+        if not bracket or (length and not length.startswith("/")):
+            raise ValueError(f'"{text}": expected an address in brackets, such as [fd7a::1] or [fd7a::]/64')
         text = address + length
     return of_networks(ip_network(text, strict=False))
-
-
-def _nearest(
-    text: str, known: "Mapping[str, object] | frozenset[str] | tuple[str, ...]", prefix: str = ""
-) -> str:
-    """`, did you mean …?`, when something like it exists."""
-    close = get_close_matches(text, list(known), n=1, cutoff=0.75)
-    return f', did you mean "{prefix}{close[0]}"?' if close else ""

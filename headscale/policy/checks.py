@@ -5,14 +5,15 @@ test that names what does not exist fails too: it says something else than its w
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from headscale.policy.aliases import Addresses, Alias, Autogroup, Names, read_alias
 from headscale.policy.compiled import Compiled
-from headscale.policy.complaints import Complaint
+from headscale.policy.complaints import COMPLAINTS_MAX, Complaint
 from headscale.policy.document import Document, Place, SSHTest, Test
 from headscale.policy.parse_access import read_destination, read_source
-from headscale.policy.paths import End, Packet, admitting, ends_of, own_devices
+from headscale.policy.paths import End, Packet, admitting, alike, ends_of, own_devices
 from headscale.policy.ports import WITH_PORTS, read_ports, read_protocol
 from headscale.tailcfg.filters import ANY_PORT
 from headscale.tailcfg.ssh import SSHPolicy
@@ -28,13 +29,18 @@ def run_tests(compiled: Compiled) -> tuple[Complaint, ...]:
     document = compiled.document
     if document is None:
         return ()
+    found = tuple(islice(_failures(compiled, document), COMPLAINTS_MAX + 1))
+    if len(found) > COMPLAINTS_MAX:
+        return (*found[:COMPLAINTS_MAX], Complaint("and more"))
+    return found
+
+
+def _failures(compiled: Compiled, document: Document) -> Iterator[Complaint]:
     names = names_of(document)
-    found: list[Complaint] = []
     for test in document.tests:
-        found += (_failure(test.place, why) for why in _test(compiled, names, test))
+        yield from (_failure(test.place, why) for why in _test(compiled, names, test))
     for ssh_test in document.ssh_tests:
-        found += (_failure(ssh_test.place, why) for why in _ssh_test(compiled, names, ssh_test))
-    return tuple(found)
+        yield from (_failure(ssh_test.place, why) for why in _ssh_test(compiled, names, ssh_test))
 
 
 def names_of(document: Document) -> Names:
@@ -91,8 +97,9 @@ def _expect(
     except ValueError as problem:
         yield str(problem)
         return
-    for source in sources:
-        targets = _targets(compiled, source, alias)
+    same_for_all = None if _is_own(alias) else alike(compiled.program, ends_of(compiled, alias))
+    for source in alike(compiled.program, sources):
+        targets = _targets(compiled, source, alias) if same_for_all is None else same_for_all
         if not targets:
             yield f'"{alias.text}" stands for nobody, seen from {source.name}'
         for target in targets:
@@ -105,6 +112,10 @@ def _expect(
 
 def _at(target: End, text: str) -> str:
     return text if target.name in text else f"{text} ({target.name})"
+
+
+def _is_own(alias: Alias) -> bool:
+    return isinstance(alias, Autogroup) and alias.name == "self"
 
 
 def _targets(compiled: Compiled, source: End, alias: Alias) -> list[End]:
@@ -124,7 +135,7 @@ def _read_target(text: str, names: Names) -> tuple[Alias, int]:
     if len(ports) != 1 or ports[0].first != ports[0].last or ports[0] == ANY_PORT:
         raise ValueError(f'"{text}": a test is about one port')
     alias = read_destination(name, names)
-    if isinstance(alias, Addresses) and name not in (names.hosts or {}) and ("/" in name or "-" in name):
+    if isinstance(alias, Addresses) and name not in names.hosts and ("/" in name or "-" in name):
         raise ValueError(f'"{text}": a test is about one address, not a network')
     if isinstance(alias, Autogroup) and alias.name == "internet":
         raise ValueError(f'"{text}": autogroup:internet cannot be tested')
@@ -143,7 +154,7 @@ def _ssh_test(compiled: Compiled, names: Names, test: SSHTest) -> Iterator[str]:
     expected += [(user, "check") for user in test.check]
     if not destinations or not expected:
         yield "an SSH test needs dst, and accept, deny or check"
-    for source in sources:
+    for source in {source.labels: source for source in reversed(sources)}.values():
         for alias in destinations:
             yield from _sessions(compiled, source, alias, expected)
 
@@ -154,7 +165,8 @@ def _sessions(
     hosts = _hosts(compiled, source, alias)
     if not hosts:
         yield f'"{alias.text}" stands for no node, seen from {source.name}'
-    for node_id in hosts:
+    # Rules for SSH know nothing but labels, so one host of a kind stands for all.
+    for node_id in {compiled.nodes[i].kind.labels: i for i in reversed(hosts)}.values():
         policy = compiled.ssh_of(node_id)
         for user, wanted in expected:
             outcome = _outcome(policy, source, user.strip())

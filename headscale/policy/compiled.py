@@ -15,7 +15,7 @@ from headscale.policy import approvals, attributes, ssh
 from headscale.policy.aliases import UserDomain, UserName
 from headscale.policy.document import Document, users_named
 from headscale.policy.facts import FactMaker, Facts, NodeClass
-from headscale.policy.filters import Template, say_the_same, template_for
+from headscale.policy.filters import Plan, Template, plan_for, say_the_same, template_of
 from headscale.policy.members import Members, SourceText, members_of
 from headscale.policy.program import TAILNET, Program, program_of
 from headscale.policy.reach import Reach, Visible, see_each_other
@@ -37,6 +37,7 @@ class _Known:
     """A template, and what it was made of: it holds while all of that is the same objects."""
 
     of: object
+    plan: Plan
     used: Mapping[tuple[int, int | None], SourceText]
     template: Template
 
@@ -124,7 +125,7 @@ class Compiled:
 
     def updated(self, changed: Iterable[Subject] = (), gone: Iterable[int] = ()) -> "Compiled":
         """The same policy for a tailnet in which these nodes are new or changed, and those gone."""
-        make = self._workings.facts.of
+        make, gone = self._workings.facts.of, tuple(gone)
         members = self._members.changed([make(subject) for subject in changed], gone)
         if members is self._members:
             return self
@@ -187,20 +188,21 @@ class Compiled:
         kept = self._workings.templates.setdefault(key, [])
         known = next((known for known in kept if self._holds(known, ours)), None)
         if known is None:
-            known = self._new_template(facts, ours)
+            plan = next((old.plan for old in kept if old.of is ours), None)
+            known = self._new_template(facts, ours, plan or plan_for(self.program, facts))
             kept[:] = [known, *kept][:_TEMPLATES_KEPT]
         return self._answers.templates.setdefault(key, known.template)
 
     def _holds(self, known: _Known, ours: object) -> bool:
         return known.of is ours and all(self._members.text(*key) is text for key, text in known.used.items())
 
-    def _new_template(self, facts: Facts, ours: object) -> _Known:
+    def _new_template(self, facts: Facts, ours: object, plan: Plan) -> _Known:
         used: dict[tuple[int, int | None], SourceText] = {}
 
         def text(number: int, user_id: int | None) -> SourceText:
             return used.setdefault((number, user_id), self._members.text(number, user_id))
 
-        return _Known(ours, used, template_for(self.program, facts, text))
+        return _Known(ours, plan, used, template_of(plan, text, facts.subject.user_id))
 
     def ssh_of(self, node_id: int) -> SSHPolicy | None:
         """The node's SSH rules; None when there are none."""

@@ -7,6 +7,7 @@ nothing, so that one reading finds everything that is wrong.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import TypeVar
 
 from headscale.policy.complaints import COMPLAINTS_MAX, Complaint
@@ -31,13 +32,31 @@ class Notes:
         return (*self.complaints, *more)
 
 
-@dataclass(frozen=True, slots=True)
 class Cursor:
-    """See the module."""
+    """See the module. Made by the hundred thousand, so it works out its path only when asked."""
 
-    notes: Notes
-    value: Value
-    path: str = ""
+    __slots__ = ("_above", "_step", "notes", "value")
+
+    def __init__(
+        self, notes: Notes, value: Value, above: "Cursor | None" = None, step: str | int = ""
+    ) -> None:
+        self.notes = notes
+        self.value = value
+        self._above = above
+        self._step = step
+
+    @property
+    def path(self) -> str:
+        """Where the value stands, such as `acls[0].src[1]`; the document itself is the empty path."""
+        steps = []
+        at: Cursor = self
+        while at._above is not None:
+            steps.append(at._step)
+            at = at._above
+        path = ""
+        for step in reversed(steps):
+            path = join_path(path, step)
+        return path
 
     @property
     def place(self) -> Place:
@@ -56,34 +75,41 @@ class Cursor:
             self.notes.left_out += 1
             return
         line, column = self.notes.tree.line_column(self.value.start)
-        self.notes.complaints.append(Complaint(message, line, column, self.path))
+        complaint = Complaint(message, line, column, self.path)
+        if complaint not in self.notes.complaints:
+            self.notes.complaints.append(complaint)
 
     def members(self) -> Iterator[tuple["Cursor", "Cursor"]]:
         """The keys and values of an object; nothing, and a complaint, for anything else but null."""
         if isinstance(self.value, Object):
             for member in self.value.members:
-                path = join_path(self.path, member.key.text)
-                yield Cursor(self.notes, member.key, path), Cursor(self.notes, member.value, path)
+                key, step = member.key, member.key.text
+                yield Cursor(self.notes, key, self, step), Cursor(self.notes, member.value, self, step)
         elif not self.is_null:
             self.complain(f"expected an object, found {kind_of(self.value)}")
 
-    def fields(self, known: Sequence[str], refused: Mapping[str, str] | None = None) -> dict[str, "Cursor"]:
+    def fields(
+        self, known: Sequence[str], refused: Mapping[str, str] | None = None, *, remarks: bool = False
+    ) -> dict[str, "Cursor"]:
         """The members with a known name, whatever its case; any other is complained of.
 
-        `refused` says of names that exist elsewhere why they are not taken here. A null counts as absent.
+        `refused` says of names that exist elsewhere why they are not taken here. With `remarks` names that begin with
+        # are passed over. A null counts as absent.
         """
-        folded = {name.lower(): name for name in known}
+        folded = _folded(tuple(known))
         found: dict[str, Cursor] = {}
         for key, value in self.members():
-            name = folded.get(key.text.lower())
+            name = folded.get(key.text) or folded.get(key.text.lower())
+            if name is None and remarks and key.text.startswith("#"):
+                continue
             if name is None:
-                reason = (refused or {}).get(key.text)
+                reason = _folded_texts(refused).get(key.text.lower()) if refused else None
                 key.complain(reason or f'unknown field: "{key.text}"{_nearest(key.text, known)}')
             elif name in found:
                 key.complain(f'duplicate field: "{key.text}" stands for "{name}" a second time')
-            else:
+            elif not value.is_null:
                 found[name] = value
-        return {name: value for name, value in found.items() if not value.is_null}
+        return found
 
     @property
     def text(self) -> str:
@@ -95,7 +121,7 @@ class Cursor:
         """The elements of an array; nothing, and a complaint, for anything else but null."""
         if isinstance(self.value, Array):
             for index, item in enumerate(self.value.items):
-                yield Cursor(self.notes, item, join_path(self.path, index))
+                yield Cursor(self.notes, item, self, index)
         elif not self.is_null:
             self.complain(f"expected a list, found {kind_of(self.value)}")
 
@@ -141,6 +167,15 @@ class Cursor:
     def plain(self) -> object:
         """The value as plain Python."""
         return to_python(self.value)
+
+
+def _folded_texts(refused: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): reason for name, reason in refused.items()}
+
+
+@lru_cache(maxsize=64)
+def _folded(known: tuple[str, ...]) -> dict[str, str]:
+    return {spelling: name for name in known for spelling in (name.lower(), name)}
 
 
 def kind_of(value: Value) -> str:

@@ -108,7 +108,10 @@ def _reasons(program: Program, rows: Iterable[int]) -> tuple[tuple[Reason, ...],
     said: dict[object, Row] = {}
     for row in map(program.rows.__getitem__, rows):
         said.setdefault((row.place, row.source, row.targets, row.traffic, row.via), row)
-    shown = [Reason(row.place.path, row.place.line, _describe(program, row)) for row in [*said.values()][:REASONS_MAX]]
+    shown = [
+        Reason(row.place.path, row.place.line, _describe(program, row))
+        for row in [*said.values()][:REASONS_MAX]
+    ]
     return tuple(dict.fromkeys(shown)), max(len(said) - REASONS_MAX, 0)
 
 

@@ -144,10 +144,14 @@ class FactMaker:
         for family, address in enumerate((subject.ipv4, subject.ipv6)):
             if address is not None:
                 bits |= kind.row_bits << family * program.width
-        here = {family for family, address in enumerate((subject.ipv4, subject.ipv6)) if address is not None}
-        here.update(map(_family, subject.routes))
-        for family in here:
-            heard.silent[family].update(program.to_side.everyone)
+        held = {family for family, address in enumerate((subject.ipv4, subject.ipv6)) if address is not None}
+        for family in held | {_family(route) for route in subject.routes}:
+            heard.silent[family].update(
+                # Capabilities are had at a node's own addresses alone, not at what it routes.
+                row
+                for row in program.to_side.everyone
+                if family in held or program.rows[row].traffic
+            )
         rows = [heard.rows[family] | heard.silent[family] for family in (0, 1)]
         return bits | self._both(tuple({program.rows[row].source for row in of} for of in rows))
 
@@ -167,7 +171,8 @@ class FactMaker:
                 if address is not None:
                     heard.rows[family].update(side.by_address.containing(point(address)))
             for route in subnets(subject):
-                heard.rows[_family(route)].update(side.by_address.meeting(*span(route)))
+                routed = side.by_address.meeting(*span(route))
+                heard.rows[_family(route)].update(row for row in routed if self.program.rows[row].traffic)
         for route in subject.routes:
             if route in EXIT_ROUTES:
                 heard.rows[_family(route)].update(self.program.internet_rows[_family(route)])

@@ -10,7 +10,7 @@ template with a gap for these, and written for a node only when that node is to 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -91,29 +91,62 @@ def _rule(part: Part, own: tuple[str, ...], networks: tuple[str, ...]) -> Filter
     )
 
 
-def template_for(program: Program, facts: Facts, sources: Sources) -> Template:
-    """The node's filter, its rules in the order in which they are sent."""
-    placed: list[tuple[int, Part | tuple[SourceText, int | None]]] = []
-    merged: dict[tuple[SourceText, int | None], list[Opening]] = {}
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A rule of a plan: its place in the order, its source set (`own`: as far as it is the node's user), its rest."""
+
+    place: int
+    source: int
+    own: bool
+    protocol: int | None = None
+    openings: tuple[Opening, ...] = ()
+    capabilities: Mapping[str, list[msgspec.Raw]] | None = None
+    at: tuple[str, ...] | None = None
+
+
+Plan = tuple[Slot, ...]
+
+
+def plan_for(program: Program, facts: Facts) -> Plan:
+    """A node's filter before it is known who the sources are; as good as the node's kind, addresses and routes."""
+    slots: list[Slot] = []
+    merged: dict[tuple[int, bool, int | None], list[Opening]] = {}
     for number in facts.rows:
         row, own = program.rows[number], program.targets[number].own
-        source = sources(row.source, facts.subject.user_id if own else None)
         if row.traffic is None:
-            part = _capabilities(program, number, facts, source)
-            if part is not None:
-                placed.append((number, part))
-        elif source.texts and (openings := _openings(program, number, facts)):
-            key = (source, row.traffic.protocol)
+            slot = _capabilities(program, number, facts)
+            slots += [slot] if slot else []
+        elif openings := _openings(program, number, facts):
+            key = (row.source, own, row.traffic.protocol)
             if key not in merged:
                 merged[key] = []
-                placed.append((number if own else program.merged_into(number), key))
+                slots.append(Slot(number if own else program.merged_into(number), *key))
             merged[key] += openings
-    placed.sort(key=lambda at: at[0])
-    parts = tuple(
-        part if isinstance(part, Part) else Part(*part, tuple(dict.fromkeys(merged[part])))
-        for _, part in placed
+    filled = (
+        slot
+        if slot.capabilities is not None
+        else replace(slot, openings=tuple(dict.fromkeys(merged[slot.source, slot.own, slot.protocol])))
+        for slot in slots
     )
-    return Template(parts, is_fixed=all(_is_fixed(part) for part in parts))
+    return tuple(sorted(filled, key=lambda slot: slot.place))
+
+
+def template_of(plan: Plan, sources: Sources, user_id: int | None) -> Template:
+    """The plan with its sources, its rules in the order in which they are sent."""
+    parts: list[Part] = []
+    merged: dict[tuple[SourceText, int | None], int] = {}
+    for slot in plan:
+        source = sources(slot.source, user_id if slot.own else None)
+        if slot.capabilities is not None:
+            parts.append(Part(source, capabilities=slot.capabilities, at=slot.at))
+        elif source.texts:
+            at = merged.setdefault((source, slot.protocol), len(parts))
+            if at == len(parts):
+                parts.append(Part(source, slot.protocol, slot.openings))
+            else:
+                more = dict.fromkeys((*parts[at].openings, *slot.openings))
+                parts[at] = replace(parts[at], openings=tuple(more))
+    return Template(tuple(parts), is_fixed=all(_is_fixed(part) for part in parts))
 
 
 def _is_fixed(part: Part) -> bool:
@@ -157,17 +190,19 @@ def _holds(ips: IPSet, subject: Subject) -> bool:
     return any(address in ips for address in (subject.ipv4, subject.ipv6) if address is not None)
 
 
-def _capabilities(program: Program, number: int, facts: Facts, source: SourceText) -> Part | None:
+def _capabilities(program: Program, number: int, facts: Facts) -> Slot | None:
     """The capabilities at this node's own addresses; None when the row does not mean them.
 
     Sources that are nobody at the moment still make a rule (recording grant-h6).
     """
-    target, subject, capabilities = program.targets[number], facts.subject, program.rows[number].capabilities
-    if target.own or target.everyone or not target.labels.isdisjoint(facts.kind.labels):
-        return Part(source, capabilities=capabilities)
-    some = tuple(
-        f"{address}/{address.max_prefixlen}"
-        for address in (subject.ipv4, subject.ipv6)
-        if address is not None and address in target.ips
-    )
-    return Part(source, capabilities=capabilities, at=some) if some else None
+    target, subject, row = program.targets[number], facts.subject, program.rows[number]
+    at: tuple[str, ...] | None = None
+    if not (target.own or target.everyone or not target.labels.isdisjoint(facts.kind.labels)):
+        at = tuple(
+            f"{address}/{address.max_prefixlen}"
+            for address in (subject.ipv4, subject.ipv6)
+            if address is not None and address in target.ips
+        )
+        if not at:
+            return None
+    return Slot(number, row.source, target.own, capabilities=row.capabilities, at=at)

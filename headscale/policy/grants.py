@@ -83,7 +83,7 @@ def rows_of(document: Document) -> Rows:
 
 def _grant_rows(grant: Grant, number: Numbering) -> Iterator[Row]:
     source = number(grant.sources)
-    runs = _runs(grant.destinations)
+    runs = _own_and_others(grant.destinations)
     for traffic in grant.traffics:
         for run in runs:
             yield Row(grant.place, source, run, traffic, via=grant.via)
@@ -116,6 +116,14 @@ def _own_last(targets: tuple[Target, ...]) -> list[Target]:
     if all(isinstance(target.alias, Autogroup) for target in targets):
         return list(targets)
     return sorted(targets, key=lambda target: target.alias == SELF)
+
+
+def _own_and_others(aliases: tuple[Alias, ...]) -> list[tuple[Alias, ...]]:
+    """One's own devices, and all other targets, in the order in which they are named first or as for ACLs."""
+    own = tuple(alias for alias in dict.fromkeys(aliases) if alias == SELF)
+    others = tuple(alias for alias in dict.fromkeys(aliases) if alias != SELF)
+    own_first = bool(aliases) and aliases[0] == SELF and all(isinstance(a, Autogroup) for a in aliases)
+    return [part for part in ((own, others) if own_first else (others, own)) if part]
 
 
 def _runs(aliases: tuple[Alias, ...]) -> list[tuple[Alias, ...]]:

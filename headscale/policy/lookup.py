@@ -1,49 +1,58 @@
 """Finding the numbered sets that an address is in or a network meets, without looking at each."""
 
 from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from headscale.ipset import IPSet, span
+from headscale.ipset import IPSet
 
 
 @dataclass(frozen=True, slots=True)
 class AddressLookup:
-    """Sets of addresses by number, filed by the size of the networks that they are made of.
+    """The intervals of numbered sets, sorted by their first points, under a tree of where they end at the latest.
 
-    There are at most 33 + 129 sizes, and for each the one network that an address could be in is known.
+    The tree is a heap in a list: node n has the children 2n and 2n+1, and the intervals are the leaves.
     """
 
-    _filed: dict[int, dict[int, list[int]]] = field(default_factory=dict)
-    _firsts: dict[int, list[int]] = field(default_factory=dict)
+    _firsts: tuple[int, ...] = ()
+    _numbers: tuple[int, ...] = ()
+    _latest: tuple[int, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self._filed)
+        return bool(self._firsts)
 
     def containing(self, point: int) -> Iterator[int]:
         """The numbers of the sets that this point is in; one may come twice."""
-        for size, filed in self._filed.items():
-            # 2^128, where IPv6 begins, is a multiple of every size: networks are aligned in both families.
-            yield from filed.get(point - point % size, ())
+        return self.meeting(point, point + 1)
 
     def meeting(self, first: int, past: int) -> Iterator[int]:
-        """The numbers of the sets with any point from first to before past, which is a network; maybe twice."""
-        for size, filed in self._filed.items():
-            if size >= past - first:
-                yield from filed.get(first - first % size, ())
+        """The numbers of the sets with any point from first to before past; one may come twice."""
+        begun = bisect_left(self._firsts, past)
+        leaves = len(self._latest) // 2
+        todo = [1] if begun else []
+        while todo:
+            node = todo.pop()
+            if self._latest[node] <= first:
                 continue
-            firsts = self._firsts[size]
-            for at in firsts[bisect_left(firsts, first) : bisect_left(firsts, past)]:
-                yield from filed[at]
+            if node >= leaves:
+                if node - leaves < begun:
+                    yield self._numbers[node - leaves]
+                continue
+            todo += (2 * node + 1, 2 * node) if self._leftmost(2 * node + 1) < begun else (2 * node,)
+
+    def _leftmost(self, node: int) -> int:
+        """The first interval below this node."""
+        leaves = len(self._latest) // 2
+        return (node << (leaves.bit_length() - node.bit_length())) - leaves
 
 
 def address_lookup(sets: Iterable[tuple[int, IPSet]]) -> AddressLookup:
     """A lookup over these numbered sets."""
-    filed: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for number, ips in sets:
-        for network in ips.networks():
-            first, past = span(network)
-            filed[past - first][first].append(number)
-    plain = {size: dict(by_first) for size, by_first in filed.items()}
-    return AddressLookup(plain, {size: sorted(by_first) for size, by_first in plain.items()})
+    spans = sorted((first, past, number) for number, ips in sets for first, past in ips.spans())
+    if not spans:
+        return AddressLookup()
+    leaves = 1 << (len(spans) - 1).bit_length()
+    latest = [0] * leaves + [past for _, past, _ in spans] + [0] * (leaves - len(spans))
+    for node in range(leaves - 1, 0, -1):
+        latest[node] = max(latest[2 * node], latest[2 * node + 1])
+    return AddressLookup(tuple(s[0] for s in spans), tuple(s[2] for s in spans), tuple(latest))

@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -53,6 +54,8 @@ class Spelling:
 
     def known(self, text: SourceText) -> SourceText:
         """This text, or the object that is equal to it."""
+        if text.ips == EVERYTHING:
+            return ANYBODY
         return self.sets.setdefault(text.ips, text)
 
     def changed_at(self, value: int, ips: IPSet, texts: tuple[str, ...], after: IPSet) -> tuple[str, ...]:
@@ -113,7 +116,7 @@ class Members:
             listed = _relist(listed, old, new)
         if {*routers} != {*self.routers}:
             stale.rerouted.update(self.program.from_side.everyone)
-        texts, behind = stale.split(self._texts, self._behind)
+        texts, behind = stale.split(self._texts, self._behind, own=self.program.own_sources)
         return Members(self.program, nodes, addresses, routers, listed, self._spelling, texts, behind)
 
     def text(self, number: int, user_id: int | None = None) -> SourceText:
@@ -128,7 +131,6 @@ class Members:
                 ips = self._source(number) if user_id is None else self._own(number, user_id)
                 known = self._spelling.of(ips)
             known = self._texts.setdefault(key, known)
-            self._behind.pop(key, None)
         return known
 
     def _caught_up(self, number: int, old: SourceText, points: frozenset[int]) -> SourceText:
@@ -193,24 +195,26 @@ class _Stale:
                 self.users.add(facts.subject.user_id)
 
     def split(
-        self, texts: dict[TextKey, SourceText], behind: dict[TextKey, tuple[SourceText, frozenset[int]]]
+        self,
+        texts: dict[TextKey, SourceText],
+        behind: dict[TextKey, tuple[SourceText, frozenset[int]]],
+        *,
+        own: frozenset[int],
     ) -> tuple[dict[TextKey, SourceText], dict[TextKey, tuple[SourceText, frozenset[int]]]]:
-        """The texts that hold still, and those that few changes away."""
+        """The texts that hold still, and those that are few changes behind; `own` are asked with a user."""
         hold, later = dict(texts), dict(behind)
-        for key in [key for key in (*texts, *behind) if self._is_lost(key)]:
+        for key in (*product(own, self.users), *((number, None) for number in self.rerouted)):
             hold.pop(key, None)
             later.pop(key, None)
         for number, points in self.moved.items():
             key = (number, None)
+            waited = later.pop(key, (None, frozenset[int]()))
             old = hold.pop(key, None)
-            base, waiting = (old, frozenset[int]()) if old else later.pop(key, (None, frozenset[int]()))
-            if base is not None and len(waiting) + len(points) <= BEHIND_MAX:
+            base, waiting = (old, frozenset[int]()) if old else waited
+            # `*` is one text for two intervals, so nothing can be put into it or taken out.
+            if base is not None and base is not ANYBODY and len(waiting) + len(points) <= BEHIND_MAX:
                 later[key] = (base, waiting | points)
         return hold, later
-
-    def _is_lost(self, key: TextKey) -> bool:
-        number, user_id = key
-        return number in self.rerouted if user_id is None else user_id in self.users
 
 
 def members_of(program: Program, nodes: Iterable[Facts], *, listed: frozenset[str]) -> Members:

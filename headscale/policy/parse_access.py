@@ -44,16 +44,18 @@ def read_acls(cursor: Cursor, names: Names) -> tuple[Acl, ...]:
 
 
 def _acl(cursor: Cursor, names: Names) -> Acl:
-    remarks = [key.text for key, _ in cursor.members() if key.text.startswith("#")]
-    parts = cursor.fields([*_ACL, *remarks], _POSTURE)
+    parts = cursor.fields(_ACL, _POSTURE, remarks=True)
     _action(cursor, parts)
     protocol = parts["proto"].read(read_protocol) if "proto" in parts else None
     sources = _sources(parts, names)
-    targets = []
+    targets: list[Target] = []
+    selves: list[Cursor] = []
     if "dst" in parts:
         for item, target in parts["dst"].read_all(lambda text: _target(text, protocol, names)):
             targets.append(target)
-            _check_self(item, target.alias, sources, everyone_too=True)
+            if _is_self(target.alias):
+                selves.append(item)
+    _check_self(selves, sources, everyone_too=True)
     return Acl(cursor.place, sources, tuple(targets))
 
 
@@ -110,15 +112,19 @@ def read_destination(text: str, names: Names) -> Alias:
     return alias
 
 
-def _check_self(item: Cursor, target: Alias, sources: tuple[Alias, ...], *, everyone_too: bool) -> None:
+def _is_self(alias: Alias) -> bool:
+    return isinstance(alias, Autogroup) and alias.name == "self"
+
+
+def _check_self(selves: list[Cursor], sources: tuple[Alias, ...], *, everyone_too: bool) -> None:
     """`autogroup:self` means the source's own devices, so the sources must be people."""
-    if not (isinstance(target, Autogroup) and target.name == "self"):
+    if not selves:
         return
     for source in sources:
         people = isinstance(source, UserName | UserDomain | GroupName)
         role = isinstance(source, Autogroup) and source.name in ("member", *ROLES)
         if not (people or role or (everyone_too and isinstance(source, Everyone))):
-            item.complain(
+            selves[0].complain(
                 "autogroup:self can only be used with users, groups, or supported autogroups, "
                 f'not with "{source.text}"'
             )
@@ -133,12 +139,17 @@ def read_grants(cursor: Cursor, names: Names) -> tuple[Grant, ...]:
 def _grant(cursor: Cursor, names: Names) -> Grant:
     parts = cursor.fields(_GRANT, _POSTURE)
     sources = _sources(parts, names)
-    destinations = []
+    destinations: list[Alias] = []
+    selves: list[Cursor] = []
     if "dst" in parts:
         for item, alias in parts["dst"].read_all(lambda text: _grant_destination(text, names)):
             destinations.append(alias)
-            _check_self(item, alias, sources, everyone_too=False)
-    traffics = tuple(traffic for _, traffic in parts["ip"].read_all(read_traffic)) if "ip" in parts else ()
+            if _is_self(alias):
+                selves.append(item)
+    _check_self(selves, sources, everyone_too=False)
+    traffics = tuple(
+        dict.fromkeys(traffic for _, traffic in parts["ip"].read_all(read_traffic)) if "ip" in parts else ()
+    )
     capabilities = read_capabilities(parts["app"]) if "app" in parts else {}
     _check_not_empty(cursor, parts)
     if capabilities and any(isinstance(d, Autogroup) and d.name == "internet" for d in destinations):

@@ -12,6 +12,7 @@ from headscale.policy.aliases import (
     TagName,
     UserDomain,
     UserName,
+    read_addresses,
     read_alias,
 )
 from headscale.policy.cursor import Cursor
@@ -40,6 +41,7 @@ def read_approvers(cursor: Cursor, names: Names) -> tuple[tuple[Approver, ...], 
     for key, owners in parts["routes"].members() if "routes" in parts else ():
         try:
             route = ip_network(key.text.strip(), strict=False)
+            read_addresses(key.text)
         except ValueError:
             key.complain(f'"{key.text}" is not a prefix such as 10.0.0.0/8')
             continue

@@ -16,6 +16,7 @@ from headscale.policy.aliases import (
     TagName,
     UserDomain,
     UserName,
+    fold_login,
     read_alias,
     read_domain,
 )
@@ -39,6 +40,8 @@ _SSH_TEST: Final = ("src", "dst", "accept", "deny", "check")
 
 CHECK_PERIOD: Final = timedelta(hours=12)
 CHECK_PERIOD_MAX: Final = timedelta(hours=168)
+# Longer than any duration that Go prints.
+DURATION_CHARS_MAX: Final = 64
 _ACTIONS: Final = {"accept": False, "check": True}
 _PART: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)", re.ASCII)
 _UNIT_S: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -105,21 +108,24 @@ def _may_be_entered(alias: Alias) -> bool:
 
 def _check_pairs(cursor: Cursor, sources: tuple[Alias, ...], destinations: tuple[Alias, ...]) -> None:
     """Nobody reaches another person's device by SSH, and machines reach no person's."""
-    for destination in destinations:
+    machine = next((s for s in sources if isinstance(s, TagName) or s == _TAGGED), None)
+    for destination in dict.fromkeys(destinations):
         people = isinstance(destination, Autogroup) and destination.name in ("member", "self", *ROLES)
         if isinstance(destination, UserName):
-            if any(source != destination for source in sources):
+            name = fold_login(destination.text)
+            if any(not isinstance(s, UserName) or fold_login(s.text) != name for s in dict.fromkeys(sources)):
                 cursor.complain(
                     f'[ssh] the devices of "{destination.text}" can be entered by that user alone: '
                     f'src must be ["{destination.text}"]'
                 )
-        elif people:
-            for source in sources:
-                machine = isinstance(source, Autogroup) and source.name == "tagged"
-                if machine or isinstance(source, TagName):
-                    cursor.complain(
-                        f'[ssh] tagged nodes ("{source.text}") cannot enter the devices of users ("{destination.text}")'
-                    )
+                return
+        elif people and machine is not None:
+            cursor.complain(
+                f'[ssh] tagged nodes ("{machine.text}") cannot enter the devices of users ("{destination.text}")'
+            )
+
+
+_TAGGED: Final = Autogroup("autogroup:tagged", "tagged")
 
 
 def _users(cursor: Cursor, parts: dict[str, Cursor], names: Names) -> SSHUsers:
@@ -169,12 +175,12 @@ def _period(cursor: Cursor, *, check: bool) -> timedelta:
 def read_duration(text: str) -> timedelta:
     """A duration as Go writes it: `1h30m`, `90s`, `-1m`. Raises ValueError with Go's text."""
     sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text.removeprefix("+"))
+    if len(digits) > DURATION_CHARS_MAX:
+        raise ValueError(f'time: invalid duration "{text[:DURATION_CHARS_MAX]}…"')
     if digits == "0":
         return timedelta(0)
     seconds, at = 0.0, 0
-    for part in _PART.finditer(digits):
-        if part.start() != at:
-            break
+    while part := _PART.match(digits, at):
         seconds += float(part[1]) * _UNIT_S[part[2]]
         at = part.end()
     if not digits or at != len(digits) or seconds > 2**63 / 1e9:
@@ -227,7 +233,7 @@ def _is_node(text: str, names: Names) -> bool:
     except ValueError:
         return True  # unknown names fail the test, with a better text
     if isinstance(alias, Addresses):
-        return ("/" not in text and "-" not in text) or text in (names.hosts or {})
+        return ("/" not in text and "-" not in text) or text in names.hosts
     return not (
         isinstance(alias, Everyone)
         or (isinstance(alias, Autogroup) and alias.name in ("internet", "danger-all", "nonroot"))

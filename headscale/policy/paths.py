@@ -115,6 +115,22 @@ def node_end(facts: Facts, names: Mapping[int, str] = NO_NAMES) -> End:
     return End(names.get(subject.id, f"node {subject.id}"), facts.kind.labels, subject.user_id, addresses)
 
 
+def alike(program: Program, ends: Iterable[End]) -> list[End]:
+    """The first of each kind of ends: no rule tells one from another of its kind."""
+    found: dict[object, End] = {}
+    for end in ends:
+        points = [point(address) for address in end.addresses]
+        named = frozenset(
+            (side is program.to_side, number)
+            for side in (program.from_side, program.to_side)
+            for value in points
+            for number in side.by_address.containing(value)
+        )
+        inside = tuple(address in program.tailnet for address in end.addresses)
+        found.setdefault((end.labels, named, inside, end.families), end)
+    return list(found.values())
+
+
 def own_devices(compiled: Compiled, source: End) -> End | None:
     """The devices of the source's own user; None for a source that is nobody's."""
     if source.user_id is None:

@@ -74,7 +74,7 @@ def _read_range(text: str) -> PortRange:
 
 def _read_port(text: str, whole: str, which: str) -> int:
     text = text.strip()
-    if not (text.isascii() and text.isdigit()) or int(text[:6]) > PORT_MAX:
+    if not (text.isascii() and text.isdigit()) or int(text.lstrip("0")[:6] or 0) > PORT_MAX:
         raise ValueError(f'port range "{whole}": invalid {which} integer')
     return int(text)
 

@@ -72,6 +72,7 @@ class Program:
     own_rows: tuple[int, ...]
     internet_rows: tuple[frozenset[int], frozenset[int]]
     via_rows: dict[str, list[int]]
+    own_sources: frozenset[int]
     first_alike: dict[tuple[int, int | None], int]
 
     def merged_into(self, number: int) -> int:
@@ -117,6 +118,7 @@ def program_of(document: Document, directory: Directory, *, tailnet: IPSet = TAI
         own_rows=tuple(number for number, who in plain if who.own),
         internet_rows=_internet_rows(found.rows, targets),
         via_rows=dict(via_rows),
+        own_sources=frozenset(found.rows[number].source for number, who in plain if who.own),
         first_alike=_first_alike(found.rows),
     )
 

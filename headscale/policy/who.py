@@ -20,6 +20,7 @@ from headscale.policy.aliases import (
     TagName,
     UserDomain,
     UserName,
+    fold_login,
 )
 from headscale.policy.subjects import Person
 
@@ -124,11 +125,6 @@ def _add_autogroup(name: str, labels: set[str], flags: dict[str, bool]) -> None:
             flags["anything"] = True
         case role:
             labels.add(f"role:{role}")
-
-
-def fold_login(text: str) -> str:
-    """Logins are compared without regard to case; `alice@` is the login `alice`."""
-    return text.strip().removesuffix("@").casefold()
 
 
 def directory(

@@ -19,6 +19,7 @@ from harness.backends.network import Backend, Network
 from harness.clients.tailscaled import DAEMON, start_client
 from harness.errors import BuildFailed, ExecTimedOut, Missing, NotAnswering, Unsupported
 from harness.faults import cut, direct_blocked, paused
+from harness.ports import free_port
 from harness.strict import unavailable
 from harness.versions import RELEASES, Release, resolve
 from harness.wait import Budget
@@ -170,6 +171,22 @@ async def test_a_machine_that_lost_power_starts_again(network: Network) -> None:
     await client.start()
     await client.until(conditions.needs_login(), Budget.DAEMON)
     assert (await machine.agent("hello"))["instance"] != first
+    await client.close()
+
+
+async def test_a_client_answers_where_it_was_told_to_after_a_power_cut(network: Network) -> None:
+    """A port that it listens at is its own in every life of the machine."""
+    sender, machine = await network.machine("a", NEWEST), await network.machine("b", NEWEST)
+    client = await start_client(machine, NEWEST)
+    port = free_port("127.0.0.1")
+    await client.listen(port)
+    await client.close()
+    await machine.kill()
+    await machine.start()
+    await client.start()
+    seen = await ask(sender, "tcp", await address_of(machine), port)
+    assert seen["reached"], seen
+    assert seen["answer"]["name"] == "b"
     await client.close()
 
 

@@ -1,12 +1,13 @@
 """A policy file as operators see it."""
 
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
 from headscale.errors import Malformed, Unavailable
 from headscale.policy.complaints import Complaint
-from headscale.policyfile import in_file, read_policy
+from headscale.policyfile import TEXT_MAX_BYTES, in_file, read_policy, read_text
 
 
 def test_a_text_is_read_byte_for_byte(tmp_path: Path) -> None:
@@ -30,7 +31,19 @@ def test_complaints_are_lines_that_editors_can_follow() -> None:
         (Complaint("bad", 3, 5, "acls[0]"), Complaint("odd", 1, 2), Complaint("all of it")),
     )
     assert found.splitlines() == [
-        "acl.hujson:3:5: acls[0]: bad",
         "acl.hujson:1:2: odd",
+        "acl.hujson:3:5: acls[0]: bad",
         "acl.hujson: all of it",
     ]
+
+
+def test_a_text_has_a_limit(tmp_path: Path) -> None:
+    """At it, it is read; one byte past it is not even decoded."""
+    path = tmp_path / "acl"
+    path.write_bytes(b" " * TEXT_MAX_BYTES)
+    assert len(read_policy(path)) == TEXT_MAX_BYTES
+    path.write_bytes(b"\xff" * (TEXT_MAX_BYTES + 1))
+    with pytest.raises(Malformed, match=r"acl is too large: a policy has at most 10 MiB \(10485760 bytes\)"):
+        read_policy(path)
+    with pytest.raises(Malformed, match="the standard input is too large"):
+        read_text(BytesIO(b" " * (TEXT_MAX_BYTES + 1)), "the standard input")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -10,6 +11,7 @@ from headscale import policysource as module
 from headscale.clock import ManualClock
 from headscale.config import PolicyMode, PolicySettings
 from headscale.errors import Malformed
+from headscale.policy.complaints import PolicyRefused
 from headscale.policysource import NOBODY, NOT_HERE, TRIED_MAX, PolicySource
 from headscale.records import PolicyText, Write
 from headscale.state.policy import Prepared, work_out
@@ -96,3 +98,39 @@ async def test_a_hangup_without_a_file_says_what_to_do_instead(
     with pytest.raises(Malformed, match=NOT_HERE):
         await source.set(GOOD)
     assert writer.snapshot.policy_text is None
+
+
+async def test_a_question_is_asked_of_any_policies(writer: Writer) -> None:
+    """None is the one in force; nothing is put in force."""
+    source = PolicySource(writer, PolicySettings())
+    await source.set(GOOD)
+    before = writer.snapshot
+    found = await source.ask(
+        lambda snapshot, policies: (snapshot, *(p.document for p in policies)), None, "{}"
+    )
+    assert found[0] is before is writer.snapshot
+    assert [document.restricts for document in found[1:] if document] == [True, False]
+
+
+async def test_a_question_about_what_is_no_policy_is_refused(writer: Writer) -> None:
+    """Of several it says which."""
+    source = PolicySource(writer, PolicySettings())
+    with pytest.raises(PolicyRefused) as one:
+        await source.ask(lambda snapshot, policies: None, "[]")
+    assert str(one.value).startswith("line 1, column 1: expected an object")
+    with pytest.raises(PolicyRefused) as second:
+        await source.ask(lambda snapshot, policies: None, "{}", "[]")
+    assert str(second.value).startswith("line 1, column 1: policy 2 of 2: expected an object")
+
+
+async def test_a_question_does_not_keep_anybody_from_setting_a_policy(writer: Writer) -> None:
+    source = PolicySource(writer, PolicySettings())
+    answered = threading.Event()
+    question = asyncio.create_task(source.ask(lambda snapshot, policies: answered.wait(10), None))
+    try:
+        async with asyncio.timeout(10):
+            await source.set(GOOD)
+        assert not question.done()
+    finally:
+        answered.set()
+    assert await question is True

@@ -5,7 +5,9 @@ inside the program, and so are our echo service and probes. What its users would
 the control connection, stopping and starting it) the program does; what the library cannot do at all raises
 Unsupported. See `abilities`: without OUTAGE, because the library's runtime ends, tunnel and all, when it cannot
 reach the control server five times in a row, which takes it a few milliseconds; and it goes on using the session
-with a peer whose node key has changed (ts_tunnel endpoint.rs, upsert_peer), so such a peer stays out of reach.
+with a peer whose node key has changed (ts_tunnel endpoint.rs, upsert_peer), so such a peer stays out of reach;
+without FILTER, because its packet filter takes each packet by itself (ts_dataplane lib.rs, process_inbound), also those
+that answer it; and without UDP_PORTS, because our program reads UDP answers at one port.
 """
 
 import asyncio

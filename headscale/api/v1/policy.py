@@ -6,13 +6,14 @@ import msgspec
 from aiohttp import web
 
 from headscale.api.v1.body import answer, read_body
+from headscale.api.v1.comparison import Pair, compared
+from headscale.api.v1.explanation import Question, explained
 from headscale.errors import NotFound
+from headscale.policyfile import TEXT_MAX_BYTES, TOO_LARGE
 from headscale.policysource import PolicySource
 from headscale.records import PolicyText
 from headscale.state.writer import Writer
 
-# Far beyond any policy that people keep; a larger one would keep the server busy for minutes.
-TEXT_MAX_BYTES: Final = 10 * 1024 * 1024
 # In JSON a line break or quotation mark takes two bytes, what takes more does not make up a text; and what is around.
 BODY_MAX_BYTES: Final = 2 * TEXT_MAX_BYTES + 64 * 1024
 
@@ -24,7 +25,7 @@ class PolicyBody(msgspec.Struct, frozen=True):
 
 
 class Policies:
-    """Get, set, check."""
+    """Get, set, check; and our own: explain, compare."""
 
     def __init__(self, writer: Writer, source: PolicySource) -> None:
         self._writer = writer
@@ -36,6 +37,8 @@ class Policies:
             web.get("/api/v1/policy", self.get),
             web.put("/api/v1/policy", self.put),
             web.post("/api/v1/policy/check", self.check),
+            web.post("/api/v1/policy/explain", self.explain),
+            web.post("/api/v1/policy/diff", self.diff),
         ]
 
     async def get(self, request: web.Request) -> web.Response:
@@ -54,13 +57,38 @@ class Policies:
         await self._source.check(await _text_of(request))
         return answer({})
 
+    async def explain(self, request: web.Request) -> web.Response:
+        """Whether one may send something to another, and by which rules, or why not."""
+        asked = await read_body(request.clone(client_max_size=BODY_MAX_BYTES), Question)
+        _check_size(asked.policy)
+        found = await self._source.ask(
+            lambda snapshot, policies: explained(snapshot, policies[0], asked), asked.policy
+        )
+        return answer(found)
+
+    async def diff(self, request: web.Request) -> web.Response:
+        """Who gains and who loses access to what, when one policy takes the place of another."""
+        asked = await read_body(request.clone(client_max_size=2 * BODY_MAX_BYTES), Pair)
+        _check_size(asked.old)
+        _check_size(asked.new)
+        found = await self._source.ask(
+            lambda snapshot, policies: compared(snapshot, *policies), asked.old, asked.new
+        )
+        return answer(found)
+
 
 async def _text_of(request: web.Request) -> str:
     body = await read_body(request.clone(client_max_size=BODY_MAX_BYTES), PolicyBody)
-    size = len(body.policy.encode())
-    if size > TEXT_MAX_BYTES:
-        raise web.HTTPRequestEntityTooLarge(max_size=TEXT_MAX_BYTES, actual_size=size)
+    _check_size(body.policy)
     return body.policy
+
+
+def _check_size(text: str | None) -> None:
+    size = len((text or "").encode())
+    if size > TEXT_MAX_BYTES:
+        raise web.HTTPRequestEntityTooLarge(
+            max_size=TEXT_MAX_BYTES, actual_size=size, text=f"{TOO_LARGE}, this one has {size}"
+        )
 
 
 def _shown(text: PolicyText) -> web.Response:

@@ -44,6 +44,15 @@ def fail(how: str) -> None:
     raise {"failed": Failed("no server"), "ours": NotFound("no thing has the id 1")}[how]
 
 
+@things.command(cls=Command, trouble=2)
+@click.argument("code", type=int)
+def answer(code: int) -> int:
+    """Answer with an exit code."""
+    if code < 0:
+        raise Failed("no answer")
+    return code
+
+
 @tool.command(cls=Command)
 def where() -> None:
     """Say where the configuration is."""
@@ -155,6 +164,15 @@ def test_who_says_nothing_or_asks_gets_help(call: Tool, words: tuple[str, ...]) 
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith("Usage: headscale")
     assert ran.out.count("Usage:") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(("0",), 0), (("1",), 1), (("--", "-1"), 2), (("x",), 2), ((), 2), (("0", "--bogus"), 2)],
+)
+def test_an_exit_code_may_be_an_answer(call: Tool, words: tuple[str, ...], code: int) -> None:
+    """Then whatever goes wrong has another."""
+    assert call("things", "answer", *words).code == code
 
 
 @pytest.mark.parametrize(("answer", "outcome"), [("y\n", "deleted"), ("n\n", "kept")])

@@ -3,6 +3,9 @@
 import json
 from typing import Any
 
+import pytest
+
+from harness import policies
 from harness.policies import ALLOW_ALL, NOBODY, acl, grant, policy, ssh
 
 
@@ -93,3 +96,32 @@ def test_no_rules_let_nobody_through() -> None:
 def test_allow_all_is_one_grant() -> None:
     """Everything to everybody, in the language's own words."""
     assert read(ALLOW_ALL) == {"grants": [{"src": ["*"], "dst": ["*"], "ip": ["*"]}]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"acls": [1]}',
+        '{"acls": [1,],}',
+        '{ // all of it\n "acls": [1 /* , */ , ] }',
+        '{"acls": /* "two" \n lines */ [1]}',
+    ],
+)
+def test_comments_and_last_commas_are_left_out(text: str) -> None:
+    """As people write policies."""
+    assert policies.read(text) == {"acls": [1]}
+
+
+def test_what_looks_like_a_comment_inside_a_text_stays() -> None:
+    """A URL has two strokes, and a text may end in a quotation mark."""
+    assert policies.read(r'{"a": "http://b,]", "c": "\\", "d": "\"//"}') == {
+        "a": "http://b,]",
+        "c": "\\",
+        "d": '"//',
+    }
+
+
+def test_a_policy_is_an_object() -> None:
+    """Everything else is a ValueError."""
+    with pytest.raises(ValueError, match="a policy is an object"):
+        policies.read("[]")

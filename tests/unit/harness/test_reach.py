@@ -1,11 +1,22 @@
 """The reachability matrix and its assertion, with probers that follow a script."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 
 from harness.errors import HarnessError
-from harness.reach import Probe, Target, Unreached, assert_reach, probe_matrix
+from harness.reach import (
+    ROWS_SHOWN,
+    SURPRISES_SHOWN,
+    Probe,
+    Target,
+    Unreached,
+    assert_exactly,
+    assert_reach,
+    probe_matrix,
+    table,
+)
 from harness.wait import Budget
 
 YES = Probe(answered=True, reason=None, seconds=0.002, source="100.64.0.1")
@@ -127,3 +138,76 @@ async def test_a_matrix_probes_every_pair_once() -> None:
 def test_a_target_prints_as_people_write_it(target: Target, text: str) -> None:
     """Addresses with colons get brackets before a port; ICMP has no port."""
     assert str(target) == text
+
+
+async def test_a_denial_is_shown_alive_once_everything_is_open() -> None:
+    """No pair of the matrix needs to be reached before."""
+    is_open = False
+
+    async def open_everything() -> None:
+        nonlocal is_open
+        is_open = True
+
+    a = Scripted("a", lambda n: YES if is_open else NO)
+    await assert_exactly({(a, TARGET): False}, open_everything=open_everything)
+    assert is_open
+
+
+async def test_a_denial_whose_target_is_dead_is_worthless() -> None:
+    """Opened, it must be reached."""
+
+    async def open_everything() -> None:
+        pass
+
+    a = Scripted("a", always(NO))
+    with pytest.raises(Unreached, match="when everything was opened to show them alive"):
+        await assert_exactly({(a, TARGET): False}, open_everything=open_everything, budget=Budget.HOLD)
+
+
+async def test_a_leak_is_told_before_anything_is_opened() -> None:
+    """What is open afterwards must not hide it."""
+
+    async def open_everything() -> None:
+        raise AssertionError("the leak was not noticed")
+
+    a = Scripted("a", lambda n: NO if n == 1 else YES)
+    with pytest.raises(Unreached, match="on end"):
+        await assert_exactly({(a, TARGET): False}, open_everything=open_everything)
+
+
+async def test_two_machines_do_not_begin_with_each_other_at_once() -> None:
+    """One pair of the two is answered before the other begins: they could both lose their handshake."""
+    order: list[str] = []
+
+    class Slow(Scripted):
+        async def probe(self, target: Target, *, within: float) -> Probe:
+            order.append(f"{self.name} begins")
+            await asyncio.sleep(0)
+            order.append(f"{self.name} ends")
+            return YES
+
+    a, b = Slow("a", always(YES)), Slow("b", always(YES))
+    await assert_reach(
+        {(a, Target("b", "tcp", "100.64.0.2", 80)): True, (b, Target("a", "tcp", "100.64.0.1", 80)): True}
+    )
+    first, second = ("a", "b") if order[0].startswith("a") else ("b", "a")
+    assert order == [f"{first} begins", f"{first} ends", f"{second} begins", f"{second} ends"]
+
+
+async def test_of_a_large_matrix_the_rows_with_a_surprise_are_shown() -> None:
+    """And how many others there are."""
+    a = Scripted("a", always(YES))
+    wanted = {(a, Target("b", "tcp", "100.64.0.2", port)): port != 7 for port in range(1, ROWS_SHOWN + 2)}
+    text = table(wanted, await probe_matrix(wanted, within=1))
+    assert text.count("b tcp 100.64.0.2:7") == 2
+    assert "b tcp 100.64.0.2:8" not in text
+    assert f"and {ROWS_SHOWN} targets, to which all is as expected" in text
+
+
+async def test_surprises_are_explained_up_to_a_number() -> None:
+    """The rest is counted."""
+    a = Scripted("a", always(NO))
+    wanted = {(a, Target("b", "tcp", "100.64.0.2", port)): True for port in range(SURPRISES_SHOWN + 2)}
+    text = table(wanted, await probe_matrix(wanted, within=1))
+    assert text.count("expected yes") == SURPRISES_SHOWN
+    assert text.endswith("and 2 more surprises")
