@@ -73,9 +73,20 @@ class IPSet:
 
     def covers(self, network: Network) -> bool:
         """Whether every address of the network is inside."""
-        first, past = span(network)
+        return self.holds(*span(network))
+
+    def holds(self, first: int, past: int) -> bool:
+        """Whether all points from first to before past are inside."""
         at = bisect_right(self.bounds, first)
         return at & 1 == 1 and past <= self.bounds[at]
+
+    def is_within(self, other: "IPSet") -> bool:
+        """Whether the other set has every address of this one."""
+        return all(other.holds(first, past) for first, past in self.spans())
+
+    def has_family(self, version: int) -> bool:
+        """Whether any address of this family (4 or 6) is inside."""
+        return bool(self.bounds) and (self.bounds[0] < _V6 if version == 4 else self.bounds[-1] > _V6)
 
     def spans(self) -> Iterator[tuple[int, int]]:
         """The intervals in order, each as its first point and the one past its last."""

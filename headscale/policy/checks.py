@@ -4,7 +4,8 @@ They run when a policy is submitted, against the tailnet as it is, and any that 
 test that names what does not exist fails too: it says something else than its writer meant.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import islice
 from typing import Final
 
@@ -20,6 +21,8 @@ from headscale.tailcfg.ssh import SSHPolicy
 
 # The hosted service's words; what follows says which one and why.
 FAILED: Final = "test(s) failed"
+# The ends that an alias stands for, one of each kind.
+Finder = Callable[[Alias], list[End]]
 # A test without a protocol asks whether TCP or UDP gets through.
 _EITHER: Final = (6, 17)
 
@@ -37,8 +40,13 @@ def run_tests(compiled: Compiled) -> tuple[Complaint, ...]:
 
 def _failures(compiled: Compiled, document: Document) -> Iterator[Complaint]:
     names = names_of(document)
+
+    @cache
+    def find(alias: Alias) -> list[End]:
+        return alike(compiled.program, ends_of(compiled, alias))
+
     for test in document.tests:
-        yield from (_failure(test.place, why) for why in _test(compiled, names, test))
+        yield from (_failure(test.place, why) for why in _test(compiled, names, test, find))
     for ssh_test in document.ssh_tests:
         yield from (_failure(ssh_test.place, why) for why in _ssh_test(compiled, names, ssh_test))
 
@@ -52,9 +60,9 @@ def _failure(place: Place, why: str) -> Complaint:
     return Complaint(f"{FAILED}: {why}", place.line, place.column, place.path)
 
 
-def _test(compiled: Compiled, names: Names, test: Test) -> Iterator[str]:
+def _test(compiled: Compiled, names: Names, test: Test, find: Finder) -> Iterator[str]:
     try:
-        sources = _some(compiled, read_source(test.source, names))
+        sources = _some(find, read_source(test.source, names))
         protocols = _protocols(test.protocol)
     except ValueError as problem:
         yield str(problem)
@@ -62,9 +70,9 @@ def _test(compiled: Compiled, names: Names, test: Test) -> Iterator[str]:
     if not test.accept and not test.deny:
         yield "neither accept nor deny says what to expect"
     for text in test.accept:
-        yield from _expect(compiled, names, sources, text, protocols, wanted=True)
+        yield from _expect(compiled, names, find, sources, text, protocols, wanted=True)
     for text in test.deny:
-        yield from _expect(compiled, names, sources, text, protocols, wanted=False)
+        yield from _expect(compiled, names, find, sources, text, protocols, wanted=False)
 
 
 def _protocols(text: str) -> tuple[int, ...]:
@@ -76,8 +84,8 @@ def _protocols(text: str) -> tuple[int, ...]:
     return (protocol,)
 
 
-def _some(compiled: Compiled, alias: Alias) -> list[End]:
-    ends = ends_of(compiled, alias)
+def _some(find: Finder, alias: Alias) -> list[End]:
+    ends = find(alias)
     if not ends:
         raise ValueError(f'"{alias.text}" stands for nobody')
     return ends
@@ -86,6 +94,7 @@ def _some(compiled: Compiled, alias: Alias) -> list[End]:
 def _expect(
     compiled: Compiled,
     names: Names,
+    find: Finder,
     sources: list[End],
     text: str,
     protocols: tuple[int, ...],
@@ -97,8 +106,8 @@ def _expect(
     except ValueError as problem:
         yield str(problem)
         return
-    same_for_all = None if _is_own(alias) else alike(compiled.program, ends_of(compiled, alias))
-    for source in alike(compiled.program, sources):
+    same_for_all = None if _is_own(alias) else find(alias)
+    for source in sources:
         targets = _targets(compiled, source, alias) if same_for_all is None else same_for_all
         if not targets:
             yield f'"{alias.text}" stands for nobody, seen from {source.name}'
@@ -144,7 +153,7 @@ def _read_target(text: str, names: Names) -> tuple[Alias, int]:
 
 def _ssh_test(compiled: Compiled, names: Names, test: SSHTest) -> Iterator[str]:
     try:
-        sources = _some(compiled, read_source(test.source, names))
+        sources = _some(lambda alias: ends_of(compiled, alias), read_source(test.source, names))
         destinations = [read_alias(text, names) for text in test.destinations]
     except ValueError as problem:
         yield str(problem)
@@ -154,9 +163,18 @@ def _ssh_test(compiled: Compiled, names: Names, test: SSHTest) -> Iterator[str]:
     expected += [(user, "check") for user in test.check]
     if not destinations or not expected:
         yield "an SSH test needs dst, and accept, deny or check"
-    for source in {source.labels: source for source in reversed(sources)}.values():
+    for source in _alike_for_ssh(compiled, sources, by_user=any(map(_is_own, destinations))):
         for alias in destinations:
             yield from _sessions(compiled, source, alias, expected)
+
+
+def _alike_for_ssh(compiled: Compiled, sources: list[End], *, by_user: bool) -> list[End]:
+    """The first of each kind of sources that the SSH rules tell apart: by labels, some by user."""
+    rules = compiled.ssh_rules
+    spoken_of = frozenset[str]().union(*(rule.sources.labels | rule.destinations.labels for rule in rules))
+    by_user = by_user or any(rule.destinations.own or rule.written.users.domains for rule in rules)
+    kinds = {(spoken_of.intersection(s.labels), s.user_id if by_user else None): s for s in reversed(sources)}
+    return list(reversed(kinds.values()))
 
 
 def _sessions(

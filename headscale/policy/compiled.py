@@ -114,6 +114,11 @@ class Compiled:
         return self._workings.program
 
     @property
+    def ssh_rules(self) -> tuple[ssh.Rule, ...]:
+        """The SSH rules as they were resolved."""
+        return self._workings.ssh_rules
+
+    @property
     def nodes(self) -> Mapping[int, Facts]:
         """What the policy makes of each node, for those who explain it."""
         return self._members.nodes

@@ -3,10 +3,11 @@
 Whatever follows from the owner or the tags alone is worked out once for each kind of node and shared.
 """
 
+from bisect import bisect_right
 from collections.abc import Set
 from dataclasses import dataclass, field
 
-from headscale.ipset import point, span
+from headscale.ipset import Address, point, span
 from headscale.policy.program import Program, bits_of
 from headscale.policy.subjects import EXIT_ROUTES, Network, Subject
 from headscale.policy.who import Kind, Who
@@ -68,6 +69,10 @@ def subnets(subject: Subject) -> tuple[Network, ...]:
     return tuple(route for route in subject.routes if route not in EXIT_ROUTES)
 
 
+# A kind, the stretches of both addresses, and the routes: what facts follow from.
+_Key = tuple[Kind, int | None, int | None, tuple[Network, ...]]
+
+
 @dataclass(slots=True)
 class FactMaker:
     """Works facts out for one program; remembers kinds and classes."""
@@ -75,13 +80,33 @@ class FactMaker:
     program: Program
     _kinds: dict[Kind, KindFacts] = field(default_factory=dict)
     _classes: dict[NodeClass, NodeClass] = field(default_factory=dict)
+    _alike: dict[_Key, Facts] = field(default_factory=dict)
 
     def for_program(self, program: Program, *, without: Set[int]) -> "FactMaker":
         """A maker for the same rows with other users, that forgets what it knew of these users."""
-        return FactMaker(program, {k: v for k, v in self._kinds.items() if k not in without}, self._classes)
+        return FactMaker(
+            program,
+            {kind: facts for kind, facts in self._kinds.items() if kind not in without},
+            self._classes,
+            {key: facts for key, facts in self._alike.items() if key[0] not in without},
+        )
 
     def of(self, subject: Subject) -> Facts:
         """The node's facts; they depend on nothing but the node and the program."""
+        key = (kind_of(subject), self._stretch(subject.ipv4), self._stretch(subject.ipv6), subject.routes)
+        known = self._alike.get(key)
+        if known is None:
+            known = self._alike[key] = self._new_facts(subject)
+        return Facts(subject, known.kind, known.rows, known.node_class)
+
+    def _stretch(self, address: Address | None) -> int | None:
+        """Where the address lies among all that the policy spells out.
+
+        Within one stretch rules see no difference.
+        """
+        return None if address is None else bisect_right(self.program.bounds, point(address))
+
+    def _new_facts(self, subject: Subject) -> Facts:
         program, kind = self.program, self.kind(kind_of(subject))
         heard = self._heard(subject)
         extra = heard.rows[0] | heard.rows[1]

@@ -118,7 +118,9 @@ def node_end(facts: Facts, names: Mapping[int, str] = NO_NAMES) -> End:
 def alike(program: Program, ends: Iterable[End]) -> list[End]:
     """The first of each kind of ends: no rule tells one from another of its kind."""
     found: dict[object, End] = {}
+    spoken_of = program.from_side.by_label.keys() | program.to_side.by_label.keys()
     for end in ends:
+        labels = spoken_of.intersection(end.labels), end.user_id if program.own_rows else None
         points = [point(address) for address in end.addresses]
         named = frozenset(
             (side is program.to_side, number)
@@ -127,7 +129,7 @@ def alike(program: Program, ends: Iterable[End]) -> list[End]:
             for number in side.by_address.containing(value)
         )
         inside = tuple(address in program.tailnet for address in end.addresses)
-        found.setdefault((end.labels, named, inside, end.families), end)
+        found.setdefault((frozenset(labels[0]), labels[1], named, inside, end.families), end)
     return list(found.values())
 
 

@@ -32,9 +32,6 @@ INTERNET: Final = of_networks(IPv4Network("0.0.0.0/0"), IPv6Network("2000::/3"))
 )
 
 
-FAMILIES: Final = (of_networks(IPv4Network("0.0.0.0/0")), of_networks(IPv6Network("::/0")))
-
-
 @dataclass(frozen=True, slots=True)
 class Side:
     """One side of the rows: the numbers that labels and addresses stand for.
@@ -73,6 +70,7 @@ class Program:
     internet_rows: tuple[frozenset[int], frozenset[int]]
     via_rows: dict[str, list[int]]
     own_sources: frozenset[int]
+    bounds: tuple[int, ...]
     first_alike: dict[tuple[int, int | None], int]
 
     def merged_into(self, number: int) -> int:
@@ -119,25 +117,32 @@ def program_of(document: Document, directory: Directory, *, tailnet: IPSet = TAI
         internet_rows=_internet_rows(found.rows, targets),
         via_rows=dict(via_rows),
         own_sources=frozenset(found.rows[number].source for number, who in plain if who.own),
+        bounds=_bounds([tailnet, *(who.ips for who in (*targets, *found.sources))]),
         first_alike=_first_alike(found.rows),
     )
+
+
+def _bounds(sets: Iterable[IPSet]) -> tuple[int, ...]:
+    """Where any of these sets begins or ends."""
+    return tuple(sorted({bound for ips in sets for bound in ips.bounds}))
 
 
 def _internet_rows(rows: tuple[Row, ...], targets: tuple[Who, ...]) -> tuple[frozenset[int], frozenset[int]]:
     """The rows that exit nodes serve, by family: the whole internet, or public addresses (as the Go server does)."""
     found: tuple[set[int], set[int]] = (set(), set())
     for number, (row, who) in enumerate(zip(rows, targets, strict=True)):
-        if row.via:
+        if row.via or not (who.internet or who.ips):
             continue
+        spelled = _spelled(row)
         for family in (0, 1):
-            if who.internet or any(is_public(ips, family) for ips in _spelled(row)):
+            if who.internet or any(is_public(ips, family) for ips in spelled):
                 found[family].add(number)
     return frozenset(found[0]), frozenset(found[1])
 
 
 def is_public(ips: IPSet, family: int) -> bool:
     """Whether these are addresses of this family (0 for IPv4), and all on the internet."""
-    return bool(ips & FAMILIES[family]) and not ips - INTERNET
+    return ips.has_family((4, 6)[family]) and ips.is_within(INTERNET)
 
 
 def _spelled(row: Row) -> tuple[IPSet, ...]:
