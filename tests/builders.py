@@ -189,6 +189,9 @@ class FakePolicy:
         routes = self.subjects[peer_id].routes
         return tuple(r for r in routes if r in EXIT_ROUTES or primaries.get(r) == peer_id)
 
+    def pools_of(self, kind: object) -> tuple[Network, ...]:
+        return ()
+
     def approves(self, subject: Subject, route: Network) -> bool:
         return str(route) in self.approving
 

@@ -7,11 +7,13 @@ uses. An address that was given back rests before anyone else gets it, so that p
 not talk to a stranger.
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
 
 from headscale.errors import Unavailable
+from headscale.policy.subjects import Network
 from headscale.records import Address, Allocation
 from headscale.state.effect import Moment
 from headscale.state.snapshot import Snapshot
@@ -22,11 +24,21 @@ SERVICE_V6: Final = IPv6Address("fd7a:115c:a1e0::53")
 CHROMEOS: Final = IPv4Network("100.115.92.0/23")
 
 
-def allocate(snapshot: Snapshot, moment: Moment) -> tuple[IPv4Address | None, IPv6Address | None]:
-    """An address of each family that the tailnet has; raises Unavailable when a prefix is full."""
+def allocate(
+    snapshot: Snapshot, moment: Moment, *, pools: Iterable[Network] = ()
+) -> tuple[IPv4Address | None, IPv6Address | None]:
+    """An address of each family that the tailnet has; raises Unavailable when a prefix is full.
+
+    With `pools` (of the policy's `nodeAttrs`) the IPv4 address comes from the first of them that has one left, and
+    from nowhere else.
+    """
     settings = snapshot.settings
-    v4 = v6 = None
-    if settings.prefix_v4:
+    v4: Address | None = None
+    v6: Address | None = None
+    pools = tuple(pools)
+    if settings.prefix_v4 and pools:
+        v4 = _from_pools(snapshot, moment, pools)
+    elif settings.prefix_v4:
         v4 = _pick(snapshot, settings.prefix_v4, snapshot.last_ipv4, moment)
     if settings.prefix_v6:
         v6 = _pick(snapshot, settings.prefix_v6, snapshot.last_ipv6, moment)
@@ -34,6 +46,16 @@ def allocate(snapshot: Snapshot, moment: Moment) -> tuple[IPv4Address | None, IP
         v4 if isinstance(v4, IPv4Address) else None,
         v6 if isinstance(v6, IPv6Address) else None,
     )
+
+
+def _from_pools(snapshot: Snapshot, moment: Moment, pools: tuple[Network, ...]) -> Address:
+    for pool in pools:
+        try:
+            return _pick(snapshot, pool, None, moment)
+        except Unavailable:
+            continue
+    named = ", ".join(map(str, pools))
+    raise Unavailable(f"no address is left in {named}: delete nodes or give ipPool in the policy more")
 
 
 def _pick(

@@ -163,7 +163,9 @@ def _admit(
     snapshot: Snapshot, moment: Moment, request: Request, key: PreAuthKey, spent: tuple[Write, ...]
 ) -> Effect[Outcome]:
     """A machine's first node under this owner."""
-    ipv4, ipv6 = allocate(snapshot, moment)
+    owner = None if key.tags else key.user_id
+    pools = snapshot.policy.pools_of(key.tags if owner is None else owner)
+    ipv4, ipv6 = allocate(snapshot, moment, pools=pools)
     hostname = request.hostinfo.hostname
     node = Node(
         id=snapshot.last_node_id + 1,
@@ -174,7 +176,7 @@ def _admit(
         given_name=unique_label(label_of(hostname), snapshot.node_by_name),
         ipv4=ipv4,
         ipv6=ipv6,
-        user_id=None if key.tags else key.user_id,
+        user_id=owner,
         tags=key.tags,
         hostinfo=with_plain_routes(request.hostinfo),
         ephemeral=key.ephemeral or request.ephemeral,
@@ -185,7 +187,9 @@ def _admit(
         cap_version=request.version,
     )
     node = approved(snapshot.policy, node)
-    after = replace(put_node(snapshot, node), last_ipv4=ipv4, last_ipv6=ipv6)
+    # What came from a pool says nothing of where the others go on.
+    last_ipv4 = snapshot.last_ipv4 if pools else ipv4
+    after = replace(put_node(snapshot, node), last_ipv4=last_ipv4, last_ipv6=ipv6)
     writes = (Insert(node), Advance(Counter.NODE, node.id), *spent)
     return Effect(after, Registered(node), writes, frozenset({node.id}))
 

@@ -67,3 +67,20 @@ def test_an_address_rests_before_someone_else_gets_it() -> None:
 def test_a_tailnet_of_one_family_gives_one_address() -> None:
     settings = replace(SETTINGS, prefix_v4=None)
     assert tuple(map(str, allocate(tailnet(settings=settings), moment()))) == ("None", "fd7a:115c:a1e0::1")
+
+
+def test_a_pool_gives_the_ipv4_address() -> None:
+    """The first pool with an address left decides; the IPv6 address comes from where all do."""
+    pools = [IPv4Network("100.81.0.0/32"), IPv4Network("100.82.0.0/30")]
+    taken = with_nodes(tailnet(), node(1, ipv4=IPv4Address("100.81.0.0")))
+    v4, v6 = allocate(taken, moment(), pools=pools)
+    assert str(v4) == "100.82.0.1"
+    assert v6 is not None
+    assert v6 in IPv6Network("fd7a:115c:a1e0::/48")
+
+
+def test_a_full_pool_is_said_by_name() -> None:
+    """Nobody is given an address from outside of their pools."""
+    taken = with_nodes(tailnet(), node(1, ipv4=IPv4Address("100.81.0.0")))
+    with pytest.raises(Unavailable, match=r"100\.81\.0\.0/32"):
+        allocate(taken, moment(), pools=[IPv4Network("100.81.0.0/32")])

@@ -8,6 +8,7 @@ import pytest
 from headscale.errors import Conflict, Refused
 from headscale.records import Delete, Insert, Update
 from headscale.state.credentials import delete_key, expire_key
+from headscale.state.policy import prepare, set_policy
 from headscale.state.register import Expired, LoginNeeded, Registered
 from headscale.state.snapshot import Snapshot
 from headscale.tailcfg.hostinfo import Hostinfo
@@ -265,3 +266,18 @@ def test_a_number_is_never_used_twice() -> None:
     effect = registered(snapshot, request(2, auth_key=text))
     assert set(effect.snapshot.nodes) == {2}
     assert any(isinstance(write, Insert) for write in effect.writes)
+
+
+def test_the_policy_says_where_addresses_come_from() -> None:
+    """A user with an ipPool joins with an address of it; the next one without goes on where the others were."""
+    text = '{"acls": [], "nodeAttrs": [{"target": ["ann@"], "ipPool": ["100.81.0.0/16"]}]}'
+    snapshot = tailnet("ann", "bob")
+    policy = prepare(snapshot, text)
+    snapshot = set_policy(snapshot, moment(), prepared=policy).snapshot
+    given = []
+    for number, user_id in ((1, 2), (2, 1), (3, 2)):
+        snapshot, _, key = with_key(snapshot, number, user_id=user_id)
+        effect = registered(snapshot, request(number, auth_key=key))
+        snapshot = effect.snapshot
+        given.append(str(effect.result.node.ipv4))
+    assert given == ["100.64.0.1", "100.81.0.1", "100.64.0.2"]
