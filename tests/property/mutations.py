@@ -212,8 +212,8 @@ FAULTS: Final = (
         ANY_JSON,
         "complaints do not say where",
         "cursor.py",
-        "self.notes.complaints.append(Complaint(message, line, column, self.path))",
-        "self.notes.complaints.append(Complaint(message))",
+        "complaint = Complaint(message, line, column, self.path)",
+        "complaint = Complaint(message)",
     ),
     _of_policy(
         ANY_BYTES,
