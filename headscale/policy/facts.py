@@ -29,12 +29,13 @@ class NodeClass:
     """What decides whom a node sees and which routes it may use; in one compilation, equal ones are identical.
 
     `sends` are the source sets that the node is in, `hears` those that some rule lets reach it, both with IPv4 in
-    the lower half and IPv6 in the upper. `hears_own` is `hears` for rules about one's own devices. `user_id` and
-    `tags` are set only where a rule depends on them.
+    the lower half and IPv6 in the upper. `sends_own` and `hears_own` are the same for rules about one's own devices,
+    which know no routes. `user_id` and `tags` are set only where a rule depends on them.
     """
 
     sends: int
     hears: int
+    sends_own: int
     hears_own: int
     user_id: int | None
     tags: tuple[str, ...]
@@ -111,8 +112,11 @@ class FactMaker:
         heard = self._heard(subject)
         extra = heard.rows[0] | heard.rows[1]
         node_class = NodeClass(
-            sends=self._sends(subject, kind),
+            sends=self._sends(subject, kind, subnets(subject)),
             hears=self._hears(subject, kind, heard),
+            sends_own=self._sends(subject, kind, ())
+            if program.own_rows and subject.user_id is not None
+            else 0,
             hears_own=self._hears_own(subject),
             user_id=subject.user_id if program.own_rows else None,
             tags=subject.tags if program.via_rows else (),
@@ -146,7 +150,7 @@ class FactMaker:
             program.bits(rows),
         )
 
-    def _sends(self, subject: Subject, kind: KindFacts) -> int:
+    def _sends(self, subject: Subject, kind: KindFacts, routes: tuple[Network, ...]) -> int:
         """The source sets of the node's own addresses, and for a router of what is behind it."""
         program, side = self.program, self.program.from_side
         found: tuple[set[int], set[int]] = (set(), set())
@@ -158,7 +162,7 @@ class FactMaker:
             found[family].update(side.anything, side.by_address.containing(point(address)))
             if address in program.tailnet:
                 found[family].update(side.everyone)
-        for route in subnets(subject):
+        for route in routes:
             found[_family(route)].update(side.anything, side.everyone, side.by_address.meeting(*span(route)))
         return bits | self._both(found)
 

@@ -40,7 +40,7 @@ class Reach:
         if a.sends & b.hears or b.sends & a.hears:
             return True
         same_user = a.user_id is not None and a.user_id == b.user_id
-        return same_user and bool(a.sends & b.hears_own or b.sends & a.hears_own)
+        return same_user and bool(a.sends_own & b.hears_own or b.sends_own & a.hears_own)
 
     def may_use(self, viewer: Facts, route: Network) -> bool:
         """Whether a rule lets the node use this subnet or exit route, at whichever node serves it."""

@@ -113,7 +113,7 @@ async def test_a_hundred_flips_show_nobody_what_is_hidden(
 async def _heard_since(crowd: list[Watched], begin: float, *, messages: int) -> None:
     """Wait until the clients together have had so many messages since that time, however slow the machine is."""
     async with asyncio.timeout(10 * PATIENCE_S):
-        while sum(at > begin for one in crowd for at, _, _ in one.told) < messages:
+        while sum(at > begin for one in crowd for at, _, _ in one.told) < messages:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
