@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 import socket
 import ssl
 from collections.abc import AsyncIterator, Coroutine
@@ -30,8 +31,11 @@ from headscale.derp.stun import StunProtocol
 from headscale.errors import Malformed, Unavailable
 from headscale.keyfiles import load_or_create
 from headscale.keys import NodeKey, machine_key
+from headscale.login.pages import LoginPages
+from headscale.login.pending import PendingLogins
 from headscale.mapper.fanout import Fanout
 from headscale.policysource import PolicySource
+from headscale.state.preferences import let_waiting_in
 from headscale.state.restore import restore
 from headscale.state.writer import Writer
 from headscale.tailcfg.derpmap import DERPMap, DERPRegion
@@ -84,17 +88,21 @@ async def running(
         failed = await _start_tasks(stack, writer, fanout, presence)
         policy = PolicySource(writer, config.policy)
         await policy.start(kept.policy, database.policy_before)
+        await writer.apply(let_waiting_in)
 
+        logins = PendingLogins(
+            clock, secrets.token_bytes, lifetime=config.login_lifetime, at_most=config.logins_max
+        )
         public = PublicPages(writer, server_key=machine_key(server_key.public), ping=database.ping)
         polls = PollHandler(writer, fanout, presence)
         dispatcher = Dispatcher(
             {
-                ("POST", "/machine/register"): RegisterHandler(writer).handle,
+                ("POST", "/machine/register"): RegisterHandler(writer, logins, clock).handle,
                 ("POST", "/machine/map"): polls.handle,
             }
         )
         upgrade = ControlUpgrade(server_key, clock, dispatcher)
-        routes = [*public.routes(), *upgrade.routes()]
+        routes = [*public.routes(), *LoginPages(logins).routes(), *upgrade.routes()]
         if config.derp is not None:
             derp = _start_relay(stack, config.derp, clock, public)
             await _listen_stun(stack, config.derp.stun_listen)
@@ -112,6 +120,7 @@ async def running(
             writer,
             database.ping,
             policy=policy,
+            logins=logins,
             clock=clock,
             path=config.unix_socket,
             mode=config.unix_socket_mode,
@@ -139,6 +148,7 @@ def _writer(
         pre_auth_keys=kept.pre_auth_keys,
         nodes=kept.nodes,
         last_ids=kept.last_ids,
+        preferences=kept.preferences,
         now=clock.now(),
     )
     log.info("state loaded users=%d nodes=%d", len(kept.users), len(kept.nodes))

@@ -10,6 +10,9 @@ from typing import Final
 from headscale.records import TailnetSettings
 
 EMBEDDED_REGION_ID: Final = 999
+# How long a login waits for somebody to vouch, and how many do at once.
+LOGIN_LIFETIME: Final = timedelta(minutes=15)
+LOGINS_MAX: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +82,8 @@ class Config:
     derp_paths: tuple[Path, ...] = ()
     tailnet: TailnetSettings
     policy: PolicySettings = field(default_factory=PolicySettings)
+    login_lifetime: timedelta = LOGIN_LIFETIME
+    logins_max: int = LOGINS_MAX
     log_level: str = "info"
     log_json: bool = False
     cli_timeout: timedelta = timedelta(seconds=5)

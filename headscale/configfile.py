@@ -12,19 +12,30 @@ from dataclasses import dataclass
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
-from headscale.config import Config, EmbeddedDERP, Listen, PolicyMode, PolicySettings, TLSFiles
+from headscale.config import (
+    LOGIN_LIFETIME,
+    LOGINS_MAX,
+    Config,
+    EmbeddedDERP,
+    Listen,
+    PolicyMode,
+    PolicySettings,
+    TLSFiles,
+)
 from headscale.configkeys import KEYS, OTHER_PREFIXES, OTHER_VARIABLES, REMOVED, variable_of
 from headscale.configvalues import read_value
 from headscale.errors import Malformed
 from headscale.records import Allocation, DNSSettings, TailnetSettings
 from headscale.tailcfg.dns import DNSRecord
+
+Amount = TypeVar("Amount", int, timedelta)
 
 SEARCHED: Final = (Path("/etc/headscale/config.yaml"), Path("~/.headscale/config.yaml"), Path("config.yaml"))
 DEFAULT_BASE_DOMAIN: Final = "tailnet.internal"
@@ -200,6 +211,8 @@ def _assemble(
         derp_paths=values.get("derp.paths", ()),
         tailnet=_tailnet(values, listen, is_tls=tls is not None),
         policy=_policy(values),
+        login_lifetime=_above_zero(values, "tuning.register_cache_expiration", LOGIN_LIFETIME),
+        logins_max=_above_zero(values, "tuning.register_cache_max_entries", LOGINS_MAX),
         log_level=values.get("log.level", "info"),
         log_json=values.get("log.format", "text") == "json",
         cli_timeout=values.get("cli.timeout", timedelta(seconds=5)),
@@ -227,6 +240,13 @@ def _database(values: _Values, data_dir: Path) -> Path:
         values.complain("database.type", "PostgreSQL comes with a later version: use sqlite")
     path: Path = values.get("database.sqlite.path", data_dir / "db.sqlite")
     return path
+
+
+def _above_zero(values: _Values, name: str, default: Amount) -> Amount:
+    amount: Amount = values.get(name, default)
+    if amount <= type(amount)():
+        values.complain(name, f"must be more than nothing, got {amount}")
+    return amount
 
 
 def _policy(values: _Values) -> PolicySettings:
@@ -287,6 +307,7 @@ def _tailnet(values: _Values, listen: Listen, *, is_tls: bool) -> TailnetSetting
         prefix_v6=v6,
         allocation=Allocation(values.get("prefixes.allocation", "sequential")),
         node_expiry=expiry or None,
+        device_approval=values.get("node.device_approval"),
         ephemeral_timeout=timeout,
         dns=_dns(values, urlsplit(server_url).hostname or ""),
         taildrop=values.get("taildrop.enabled", True),

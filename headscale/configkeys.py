@@ -1,6 +1,6 @@
 """Every key that a configuration may have: its kind, and whether this version acts on it.
 
-The names are the peer's (0.29 and 0.30), so that its files work here; `data_dir` and
+The names are the peer's (0.29 and 0.30), so that its files work here; `data_dir`, `node.device_approval` and
 `derp.server.tls_listen_addr` are ours. Kinds are checked by `configvalues`.
 """
 
@@ -62,6 +62,9 @@ _NOW: Final = (
     Key("derp.paths", Kind.PATHS),
     Key("node.expiry", Kind.LONG_DURATION),
     Key("node.ephemeral.inactivity_timeout", Kind.DURATION),
+    Key("node.device_approval", Kind.FLAG),
+    Key("tuning.register_cache_expiration", Kind.DURATION),
+    Key("tuning.register_cache_max_entries", Kind.NUMBER),
     Key("database.type", Kind.TEXT, ("sqlite", "sqlite3", "postgres")),
     Key("database.sqlite.path", Kind.PATH),
     Key("tls_cert_path", Kind.PATH),
@@ -138,8 +141,6 @@ _LATER: Final = (
     "tuning.batch_change_delay",
     "tuning.node_mapsession_buffered_chan_size",
     "tuning.batcher_workers",
-    "tuning.register_cache_expiration",
-    "tuning.register_cache_max_entries",
     "tuning.node_store_batch_size",
     "tuning.node_store_batch_timeout",
     "tuning.notifier_send_timeout",

@@ -1,4 +1,4 @@
-"""What we keep: users, nodes, pre-auth keys and policies, frozen and ignorant of the database.
+"""What we keep: users, nodes, pre-auth keys, policies and preferences, frozen and ignorant of the database.
 
 Also the rows-to-write vocabulary (`Insert`, `Update`, `Delete`, `Advance`) in which a state step says what
 must be durable before anyone is told, and the settings of a tailnet that steps and maps depend on.
@@ -53,7 +53,8 @@ class User:
 class PreAuthKey:
     """A credential for joining without a browser; only a hash of its secret is kept.
 
-    Either `user_id` owns the nodes that join with it, or `tags` do (then `user_id` is who made it).
+    Either `user_id` owns the nodes that join with it, or `tags` do (then `user_id` is who made it). Nodes of a
+    `preauthorized` one need no approval where the tailnet asks for it.
     """
 
     id: int
@@ -64,6 +65,7 @@ class PreAuthKey:
     reusable: bool = False
     ephemeral: bool = False
     used: bool = False
+    preauthorized: bool = False
     expiration: datetime | None = None
     created_at: datetime
 
@@ -71,6 +73,8 @@ class PreAuthKey:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A machine in the tailnet: owned by a user, or by its tags and then by nobody.
+
+    One that is not `authorized` waits for an administrator: it sees nobody, and nobody sees it.
 
     `online`, `expired` and `cap_version` are what this process has seen; they are not kept. `expired` is a
     flag and not a comparison with the clock, so that a node's rendering changes only with the node.
@@ -89,6 +93,7 @@ class Node:
     hostinfo: Hostinfo = field(default_factory=Hostinfo)
     endpoints: tuple[str, ...] = ()
     ephemeral: bool = False
+    authorized: bool = True
     register_method: RegisterMethod = RegisterMethod.AUTH_KEY
     auth_key_id: int | None = None
     approved_routes: tuple[str, ...] = ()
@@ -119,6 +124,18 @@ class PolicyText:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preferences:
+    """What administrators decide while the server runs; there is one row of it."""
+
+    id: int = 1
+    device_approval: bool = False
+
+
+# What nobody has decided yet.
+NO_PREFERENCES: Final = Preferences()
+
+
 class Counter(StrEnum):
     """What ids are handed out for. They only grow, so no id is ever used twice."""
 
@@ -128,7 +145,7 @@ class Counter(StrEnum):
     POLICY = "policy"
 
 
-Record = User | PreAuthKey | Node | PolicyText
+Record = User | PreAuthKey | Node | PolicyText | Preferences
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,13 +202,17 @@ class DNSSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TailnetSettings:
-    """What steps and maps need to know of the configuration."""
+    """What steps and maps need to know of the configuration.
+
+    `device_approval` as the operator set it; None leaves it to administrators (`Preferences`).
+    """
 
     server_url: str
     prefix_v4: IPv4Network | None = IPv4Network("100.64.0.0/10")
     prefix_v6: IPv6Network | None = IPv6Network("fd7a:115c:a1e0::/48")
     allocation: Allocation = Allocation.SEQUENTIAL
     node_expiry: timedelta | None = None
+    device_approval: bool | None = None
     ephemeral_timeout: timedelta = timedelta(minutes=30)
     dns: DNSSettings = field(default_factory=DNSSettings)
     taildrop: bool = True

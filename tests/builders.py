@@ -10,10 +10,14 @@ from headscale.keys import ZERO_DISCO_KEY, MachineKey, NodeKey, machine_key, nod
 from headscale.policy.compiled import Compiled
 from headscale.policy.document import Document
 from headscale.policy.subjects import EXIT_ROUTES, Network, Person, Subject
-from headscale.records import Node, PreAuthKey, TailnetSettings, User
+from headscale.records import Node, PreAuthKey, RegisterMethod, TailnetSettings, User
+from headscale.state.admission import Request
 from headscale.state.credentials import KeySecret, create_key, draw_secret
 from headscale.state.effect import Effect, Moment
-from headscale.state.register import Request, register
+from headscale.state.login import log_in
+from headscale.state.policy import prepare, set_policy
+from headscale.state.preferences import set_device_approval
+from headscale.state.register import register
 from headscale.state.snapshot import Snapshot, put_node, put_user
 from headscale.state.users import create_user
 from headscale.tailcfg.derpmap import DERPMap
@@ -113,6 +117,30 @@ def router(number: int, *routes: str, approved: bool = True, **more: Any) -> Nod
     """A node of user 1 that advertises these routes, and with them approved unless told otherwise."""
     granted = {"approved_routes": routes} if approved else {}
     return node(number, hostinfo=Hostinfo(routable_ips=routes), **{**granted, **more})
+
+
+def logged_in(
+    snapshot: Snapshot, wanted: Request, *, user_id: int = 1, vouched: bool = True, now: datetime = NOW
+) -> Effect[Any]:
+    """Let the machine of this request in as the user's."""
+    return log_in(
+        snapshot,
+        moment(now),
+        request=wanted,
+        user_id=user_id,
+        method=RegisterMethod.CLI,
+        vouched=vouched,
+    )
+
+
+def with_policy_text(snapshot: Snapshot, text: str) -> Snapshot:
+    """The tailnet with this policy in force."""
+    return set_policy(snapshot, moment(), prepared=prepare(snapshot, text)).snapshot
+
+
+def with_approval(snapshot: Snapshot, *, on: bool = True) -> Snapshot:
+    """The tailnet in which new devices wait for approval."""
+    return set_device_approval(snapshot, moment(), on=on).snapshot
 
 
 TAGGED = 0

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -81,6 +81,9 @@ class Admin(Protocol):
     async def expire_key(self, key_id: str) -> None:
         """The key stops working."""
 
+    async def delete_key(self, key_id: str) -> None:
+        """The key is forgotten; its nodes stay."""
+
     async def nodes(self) -> list[ServerNode]:
         """All nodes, by id."""
 
@@ -90,8 +93,20 @@ class Admin(Protocol):
     async def delete_node(self, node_id: str) -> None:
         """Gone for everyone."""
 
-    async def expire_node(self, node_id: str) -> None:
-        """The node's key ends now."""
+    async def expire_node(self, node_id: str, *, at: datetime | None = None) -> None:
+        """The node's key ends now, or at that time."""
+
+    async def never_expire_node(self, node_id: str) -> None:
+        """The node's key does not end."""
+
+    async def set_tags(self, node_id: str, tags: Sequence[str]) -> None:
+        """The node has these tags and no owner. Raises AdminRefused with why not."""
+
+    async def let_in(self, login_id: str, user_name: str) -> None:
+        """The device that waits with this login is in, as the user's. Raises AdminRefused with why not."""
+
+    async def turn_away(self, login_id: str) -> None:
+        """The device that waits with this login is not let in."""
 
     async def set_policy(self, text: str) -> None:
         """Put a policy in force. Raises AdminRefused with all that is wrong with it. ServerAbility.POLICY."""

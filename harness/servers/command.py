@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from harness.backends.base import Completed
@@ -60,6 +60,9 @@ class CommandAdmin:
     async def expire_key(self, key_id: str) -> None:
         await self._call("preauthkeys", "expire", "--id", key_id)
 
+    async def delete_key(self, key_id: str) -> None:
+        await self._call("preauthkeys", "delete", "--id", key_id)
+
     async def nodes(self) -> list[ServerNode]:
         return [node_from_v1(node) for node in await self._call("nodes", "list") or ()]
 
@@ -69,8 +72,21 @@ class CommandAdmin:
     async def delete_node(self, node_id: str) -> None:
         await self._call("nodes", "delete", "--identifier", node_id, "--force")
 
-    async def expire_node(self, node_id: str) -> None:
-        await self._call("nodes", "expire", "--identifier", node_id)
+    async def expire_node(self, node_id: str, *, at: datetime | None = None) -> None:
+        when = ["--expiry", at.isoformat()] if at else []
+        await self._call("nodes", "expire", "--identifier", node_id, *when)
+
+    async def never_expire_node(self, node_id: str) -> None:
+        await self._call("nodes", "expire", "--identifier", node_id, "--disable")
+
+    async def set_tags(self, node_id: str, tags: Sequence[str]) -> None:
+        await self._call("nodes", "tag", "--identifier", node_id, "--tags", ",".join(tags))
+
+    async def let_in(self, login_id: str, user_name: str) -> None:
+        await self._call("auth", "register", "--auth-id", login_id, "--user", user_name)
+
+    async def turn_away(self, login_id: str) -> None:
+        await self._call("auth", "reject", "--auth-id", login_id)
 
     async def set_policy(self, text: str) -> None:
         await self._call("policy", "set", "--file", STDIN, stdin=text)

@@ -30,11 +30,11 @@ class RestAdmin:
         self._socket = socket
 
     async def create_user(self, name: str) -> str:
-        user = await self._call("POST", "user", {"name": name})
+        user = await self.call("POST", "user", {"name": name})
         return str(user["user"]["id"])
 
     async def users(self) -> list[ServerUser]:
-        return [user_from_v1(user) for user in (await self._call("GET", "user"))["users"]]
+        return [user_from_v1(user) for user in (await self.call("GET", "user"))["users"]]
 
     async def create_key(
         self,
@@ -52,28 +52,44 @@ class RestAdmin:
             "expiration": (datetime.now(UTC) + lifetime).isoformat(),
             "aclTags": list(tags),
         }
-        key = (await self._call("POST", "preauthkey", body))["preAuthKey"]
+        key = (await self.call("POST", "preauthkey", body))["preAuthKey"]
         return AuthKey(str(key["id"]), key["key"])
 
     async def expire_key(self, key_id: str) -> None:
-        await self._call("POST", "preauthkey/expire", {"id": key_id})
+        await self.call("POST", "preauthkey/expire", {"id": key_id})
+
+    async def delete_key(self, key_id: str) -> None:
+        await self.call("DELETE", f"preauthkey?id={key_id}")
 
     async def nodes(self) -> list[ServerNode]:
-        return [node_from_v1(node) for node in (await self._call("GET", "node"))["nodes"]]
+        return [node_from_v1(node) for node in (await self.call("GET", "node"))["nodes"]]
 
     async def rename_node(self, node_id: str, name: str) -> None:
-        await self._call("POST", f"node/{node_id}/rename/{quote(name, safe='')}")
+        await self.call("POST", f"node/{node_id}/rename/{quote(name, safe='')}")
 
     async def delete_node(self, node_id: str) -> None:
-        await self._call("DELETE", f"node/{node_id}")
+        await self.call("DELETE", f"node/{node_id}")
 
-    async def expire_node(self, node_id: str) -> None:
-        await self._call("POST", f"node/{node_id}/expire")
+    async def expire_node(self, node_id: str, *, at: datetime | None = None) -> None:
+        await self.call("POST", f"node/{node_id}/expire", {"expiry": at.isoformat()} if at else None)
+
+    async def never_expire_node(self, node_id: str) -> None:
+        await self.call("POST", f"node/{node_id}/expire", {"disableExpiry": True})
+
+    async def set_tags(self, node_id: str, tags: Sequence[str]) -> None:
+        await self.call("POST", f"node/{node_id}/tags", {"tags": list(tags)})
+
+    async def let_in(self, login_id: str, user_name: str) -> None:
+        await self.call("POST", "auth/register", {"authId": login_id, "user": user_name})
+
+    async def turn_away(self, login_id: str) -> None:
+        await self.call("POST", "auth/reject", {"authId": login_id})
 
     async def set_policy(self, text: str) -> None:
-        await self._call("PUT", "policy", {"policy": text})
+        await self.call("PUT", "policy", {"policy": text})
 
-    async def _call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+    async def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """Whatever else REST v1 has; `path` is what follows /api/v1/. Raises AdminRefused."""
         connector = aiohttp.UnixConnector(str(self._socket))
         timeout = aiohttp.ClientTimeout(total=CALL_SECONDS)
         async with aiohttp.ClientSession("http://server", connector=connector, timeout=timeout) as client:

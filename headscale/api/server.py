@@ -10,13 +10,16 @@ from typing import Final
 from aiohttp import web
 
 from headscale.api.problems import problems
+from headscale.api.v1.auth import Logins
 from headscale.api.v1.body import answer
 from headscale.api.v1.nodes import Nodes
 from headscale.api.v1.policy import Policies
 from headscale.api.v1.preauthkeys import PreAuthKeys
+from headscale.api.v1.preferences import PreferencesApi
 from headscale.api.v1.users import Users
 from headscale.clock import Clock
 from headscale.errors import Unavailable
+from headscale.login.pending import PendingLogins
 from headscale.policysource import PolicySource
 from headscale.state.writer import Writer
 
@@ -31,6 +34,7 @@ async def serve_api(
     ping: Callable[[], Awaitable[None]],
     *,
     policy: PolicySource,
+    logins: PendingLogins,
     clock: Clock,
     path: Path,
     mode: int,
@@ -39,7 +43,7 @@ async def serve_api(
 
     The caller holds the database's lock, so that a socket that is there belongs to nobody.
     """
-    app = api_app(writer, ping, policy=policy, clock=clock)
+    app = api_app(writer, ping, policy=policy, logins=logins, clock=clock)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
@@ -48,7 +52,12 @@ async def serve_api(
 
 
 def api_app(
-    writer: Writer, ping: Callable[[], Awaitable[None]], *, policy: PolicySource, clock: Clock
+    writer: Writer,
+    ping: Callable[[], Awaitable[None]],
+    *,
+    policy: PolicySource,
+    logins: PendingLogins,
+    clock: Clock,
 ) -> web.Application:
     """The API as an application of its own, without a login."""
 
@@ -63,6 +72,8 @@ def api_app(
     app.add_routes(PreAuthKeys(writer, clock).routes())
     app.add_routes(Nodes(writer, clock).routes())
     app.add_routes(Policies(writer, policy).routes())
+    app.add_routes(Logins(writer, logins).routes())
+    app.add_routes(PreferencesApi(writer).routes())
     return app
 
 

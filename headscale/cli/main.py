@@ -5,12 +5,14 @@ import platform
 import click
 
 from headscale import __version__
+from headscale.cli.auth import auth
 from headscale.cli.client import call
 from headscale.cli.framework import Command, Group, run, session
 from headscale.cli.nodes import nodes
 from headscale.cli.output import show
 from headscale.cli.policy import check_file, policy
 from headscale.cli.preauthkeys import preauthkeys
+from headscale.cli.settings import settings
 from headscale.cli.users import users
 from headscale.config import PolicyMode
 
@@ -58,7 +60,9 @@ def serve() -> None:
 root.add_command(users)
 root.add_command(preauthkeys)
 root.add_command(nodes)
+root.add_command(auth)
 root.add_command(policy)
+root.add_command(settings)
 
 
 def main() -> None:

@@ -62,6 +62,36 @@ def rename(new_name: str, identifier: str) -> None:
     show(node, text=f"Node renamed: {node['givenName']}")
 
 
+@nodes.command(cls=Command, aliases=("tags", "t"))
+@click.option("-i", "--identifier", required=True, help="The node's ID.")
+@click.option("-t", "--tags", multiple=True, required=True, help="All tags that it is to have.")
+def tag(identifier: str, tags: tuple[str, ...]) -> None:
+    """Make a node its tags': nobody owns it from then on."""
+    wanted = [tag for listed in tags for tag in listed.split(",") if tag]
+    node = call("POST", f"/api/v1/node/{segment(identifier)}/tags", body={"tags": wanted})["node"]
+    show(node, text=f"Node {node['givenName']} has {', '.join(node['tags'])}")
+
+
+@nodes.command(cls=Command, aliases=("authorize",))
+@click.option("-i", "--identifier", required=True, help="The node's ID.")
+@click.option("--revoke", is_flag=True, help="Make it wait again: it sees nobody, and nobody sees it.")
+def approve(identifier: str, revoke: bool) -> None:
+    """Let a node in that waits for approval."""
+    path = f"/api/v1/node/{segment(identifier)}/authorize"
+    node = call("POST", path, body={"authorized": not revoke})["node"]
+    show(node, text=f"Node {node['givenName']} {'is in' if node['authorized'] else 'waits for approval'}")
+
+
+@nodes.command(cls=Command)
+@click.option("-u", "--user", required=True, help="The name of the user whose node it becomes.")
+@click.option("-k", "--key", required=True, help="The login's id.")
+def register(user: str, key: str) -> None:
+    """Let a device in; `auth register` is its new name."""
+    click.echo("`nodes register` is deprecated: use `auth register --auth-id ID --user USER`", err=True)
+    node = call("POST", "/api/v1/auth/register", body={"authId": key, "user": user})["node"]
+    show(node, text=f"Node {node['givenName']} registered")
+
+
 @nodes.command(cls=Command, aliases=("del",))
 @click.option("-i", "--identifier", required=True, help="The node's ID.")
 def delete(identifier: str) -> None:
@@ -89,6 +119,12 @@ def _row(node: dict[str, Any]) -> tuple[str, ...]:
         "true" if key.get("ephemeral") else "false",
         moment(node["lastSeen"]),
         moment(node["expiry"]),
-        "online" if node["online"] else "offline",
+        _connected(node),
         "yes" if expiry and expiry <= datetime.now(UTC) else "no",
     )
+
+
+def _connected(node: dict[str, Any]) -> str:
+    if not node["authorized"]:
+        return "waits for approval"
+    return "online" if node["online"] else "offline"

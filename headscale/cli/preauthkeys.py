@@ -24,7 +24,12 @@ def preauthkeys() -> None:
     "-e", "--expiration", default="1h", show_default=True, help="Its lifetime, like 30m, 24h or 30d."
 )
 @click.option("--tags", multiple=True, help="Tags for its nodes, which are then nobody's.")
-def create(user: str, reusable: bool, ephemeral: bool, expiration: str, tags: tuple[str, ...]) -> None:
+@click.option(
+    "--preauthorized", is_flag=True, help="Its nodes need no approval where the tailnet asks for it."
+)
+def create(
+    user: str, reusable: bool, ephemeral: bool, expiration: str, tags: tuple[str, ...], preauthorized: bool
+) -> None:
     """Create a key and print it: it cannot be shown again."""
     try:
         lifetime = parse_long_duration(expiration)
@@ -34,6 +39,7 @@ def create(user: str, reusable: bool, ephemeral: bool, expiration: str, tags: tu
         "user": user,
         "reusable": reusable,
         "ephemeral": ephemeral,
+        "preauthorized": preauthorized,
         "expiration": (datetime.now(UTC) + lifetime).isoformat(),
         "aclTags": [tag for listed in tags for tag in listed.split(",") if tag],
     }

@@ -2,19 +2,35 @@
 
 The answer is always HTTP 200 with a RegisterResponse; a refusal travels in its `Error`, which the client
 shows to its user as it stands.
+
+A client for which nobody vouches yet is given a URL. It shows that to its user and asks again with the URL as
+`Followup`; that request is held until somebody decides (`login.pending`), and a client whose login lapsed meanwhile
+is given another URL. Source: tailscale v1.102.4, control/controlclient/auto.go and direct.go.
 """
 
+import asyncio
 import logging
 from datetime import UTC, datetime
 
 import msgspec
 
+from headscale.clock import Clock
 from headscale.control.exchange import Exchange
 from headscale.errors import HeadscaleError, Malformed
 from headscale.keys import NodeKey, is_zero
+from headscale.login.pending import (
+    REGISTER_PATH,
+    Approved,
+    Lapsed,
+    PendingLogin,
+    PendingLogins,
+    Rejected,
+    Verdict,
+)
 from headscale.mapper.render import owner_id, plain, profile_of
 from headscale.records import Node
-from headscale.state.register import Expired, LoginNeeded, Outcome, Registered, Request, register
+from headscale.state.admission import Expired, LoginNeeded, Outcome, Registered, Request
+from headscale.state.register import register
 from headscale.state.snapshot import Snapshot
 from headscale.state.writer import Writer
 from headscale.tailcfg import capver
@@ -41,8 +57,10 @@ def too_old(version: int) -> str | None:
 class RegisterHandler:
     """Registers nodes through the writer, so that an answer is given only when it is durable."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, logins: PendingLogins, clock: Clock) -> None:
         self._writer = writer
+        self._logins = logins
+        self._clock = clock
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one registration."""
@@ -62,15 +80,22 @@ class RegisterHandler:
         request = Request(
             machine_key=exchange.machine_key,
             node_key=NodeKey(asked.node_key.lower()),
+            old_node_key=NodeKey(asked.old_node_key.lower()),
             auth_key=asked.auth.auth_key if asked.auth else "",
             expiry=_wished_expiry(asked.expiry),
             ephemeral=asked.ephemeral,
             hostinfo=asked.hostinfo or Hostinfo(),
             version=asked.version,
+            tailnet=asked.tailnet,
         )
-        outcome: Outcome = await self._writer.apply(
-            lambda snapshot, moment: register(snapshot, moment, request=request)
-        )
+        outcome = await self._decide(request)
+        if isinstance(outcome, LoginNeeded) and asked.followup:
+            login = self._logins.followed_up(asked.followup, request)
+            verdict = await self._verdict(login) if login is not None else None
+            if isinstance(verdict, Rejected):
+                return _refused(verdict.reason)
+            if isinstance(verdict, Approved):
+                outcome = await self._decide(request)
         match outcome:
             case Registered(node):
                 log.info(
@@ -80,10 +105,27 @@ class RegisterHandler:
             case Expired():
                 return RegisterResponse(User(0), Login(0), node_key_expired=True)
             case LoginNeeded():
-                return _refused(
-                    "this server takes no interactive logins yet: get a pre-auth key from its administrator and "
-                    "run `tailscale up --auth-key=...` with it"
-                )
+                return self._with_url(self._logins.open(request, exchange.remote))
+
+    async def _decide(self, request: Request) -> Outcome:
+        return await self._writer.apply(lambda snapshot, moment: register(snapshot, moment, request=request))
+
+    async def _verdict(self, login: PendingLogin) -> Verdict:
+        """What somebody decides, or that nobody did in time."""
+        try:
+            async with asyncio.timeout(max(0.0, login.lapses_at - self._clock.monotonic())):
+                return await asyncio.shield(login.verdict)  # others may wait for it too
+        except TimeoutError:
+            return Lapsed()
+
+    def _with_url(self, login: PendingLogin) -> RegisterResponse:
+        url = f"{self._writer.snapshot.settings.server_url}{REGISTER_PATH}{login.id}"
+        log.info(
+            "login waits for somebody to vouch name=%s remote=%s",
+            plain(login.request.hostinfo.hostname),
+            login.source,
+        )
+        return RegisterResponse(User(0), Login(0), auth_url=url)
 
 
 def _wished_expiry(asked: datetime | None) -> datetime | None:
@@ -107,7 +149,7 @@ def _registered(snapshot: Snapshot, node: Node) -> RegisterResponse:
             display_name=profile.display_name,
             profile_pic_url=profile.profile_pic_url,
         ),
-        machine_authorized=True,
+        machine_authorized=node.authorized,
     )
 
 

@@ -24,7 +24,18 @@ from sqlalchemy.pool import StaticPool
 
 from headscale.db import tables
 from headscale.errors import Unavailable
-from headscale.records import Advance, Counter, Insert, Node, PolicyText, PreAuthKey, Update, User, Write
+from headscale.records import (
+    Advance,
+    Counter,
+    Insert,
+    Node,
+    PolicyText,
+    PreAuthKey,
+    Preferences,
+    Update,
+    User,
+    Write,
+)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 10_000
@@ -38,6 +49,7 @@ class Loaded:
     pre_auth_keys: tuple[PreAuthKey, ...]
     nodes: tuple[Node, ...]
     policy: PolicyText | None
+    preferences: Preferences
     last_ids: dict[Counter, int]
 
 
@@ -59,6 +71,7 @@ class Database:
             keys = (await connection.execute(select(tables.pre_auth_keys))).all()
             nodes = (await connection.execute(select(tables.nodes))).all()
             counters = (await connection.execute(select(tables.counters))).all()
+            preferences = (await connection.execute(select(tables.preferences))).one()
         policy = await self.policy_before(None)
         last = {Counter(row.name): row.value for row in counters}
         return Loaded(
@@ -66,6 +79,7 @@ class Database:
             pre_auth_keys=tuple(map(tables.key_of, keys)),
             nodes=tuple(tables.node_of(row, now) for row in nodes),
             policy=policy,
+            preferences=tables.preferences_of(preferences),
             last_ids={counter: last.get(counter, 0) for counter in Counter},
         )
 

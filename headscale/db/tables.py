@@ -23,12 +23,23 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
     text,
+    true,
 )
 from sqlalchemy.engine import Dialect
 
 from headscale.keys import DiscoKey, MachineKey, NodeKey
-from headscale.records import Counter, Node, PolicyText, PreAuthKey, Record, RegisterMethod, User
+from headscale.records import (
+    Counter,
+    Node,
+    PolicyText,
+    PreAuthKey,
+    Preferences,
+    Record,
+    RegisterMethod,
+    User,
+)
 from headscale.tailcfg.hostinfo import Hostinfo
 
 # Named, so that a migration can name them on every database.
@@ -116,6 +127,7 @@ pre_auth_keys = Table(
     Column("reusable", Boolean, nullable=False),
     Column("ephemeral", Boolean, nullable=False),
     Column("used", Boolean, nullable=False),
+    Column("preauthorized", Boolean, nullable=False, server_default=false()),
     Column("expiration", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
 )
@@ -136,6 +148,7 @@ nodes = Table(
     Column("hostinfo", HostinfoJSON, nullable=False),
     Column("endpoints", Strings, nullable=False),
     Column("ephemeral", Boolean, nullable=False),
+    Column("authorized", Boolean, nullable=False, server_default=true()),
     Column("register_method", String(16), nullable=False),
     Column("auth_key_id", ForeignKey("pre_auth_keys.id")),
     Column("approved_routes", Strings, nullable=False),
@@ -160,6 +173,13 @@ policies = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
+preferences = Table(
+    "preferences",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("device_approval", Boolean, nullable=False),
+)
+
 counters = Table(
     "counters",
     metadata,
@@ -179,6 +199,8 @@ def table_of(record: Record) -> Table:
             return nodes
         case PolicyText():
             return policies
+        case Preferences():
+            return preferences
 
 
 def row_of(record: Record) -> dict[str, Any]:
@@ -219,6 +241,11 @@ def node_of(row: Any, now: datetime) -> Node:
 def policy_of(row: Any) -> PolicyText:
     """A `policies` row as a record."""
     return PolicyText(id=row.id, text=row.data, created_at=row.created_at)
+
+
+def preferences_of(row: Any) -> Preferences:
+    """The `preferences` row as a record."""
+    return Preferences(**row._mapping)
 
 
 COUNTED: dict[Counter, Table] = {

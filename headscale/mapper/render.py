@@ -100,7 +100,7 @@ def _node(settings: TailnetSettings, node: Node, look: Look, ways: Ways) -> wire
         tags=node.tags,
         last_seen=None if node.online else node.last_seen,
         online=node.online,
-        machine_authorized=True,
+        machine_authorized=node.authorized,
         expired=node.expired,
     )
 

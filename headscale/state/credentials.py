@@ -16,13 +16,13 @@ from headscale.errors import Malformed, NotFound, Refused
 from headscale.records import Advance, Counter, Delete, Insert, PreAuthKey, Update, Write
 from headscale.state.effect import Effect, Moment
 from headscale.state.snapshot import Snapshot, drop_key, put_key
+from headscale.state.tags import plain_tags
 
 _TEXT: Final = re.compile(r"hskey-auth-([A-Za-z0-9_-]{12})-([A-Za-z0-9_-]{64})")
 # What a tailnet-lock key adds; the client strips it before sending, people paste it all the same.
 _LOCK_SUFFIX: Final = "--TL"
 PREFIX_BYTES: Final = 6
 SECRET_BYTES: Final = 32
-_TAG: Final = re.compile(r"tag:[a-z][a-z0-9-]*")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -59,6 +59,7 @@ def create_key(
     tags: tuple[str, ...] = (),
     reusable: bool = False,
     ephemeral: bool = False,
+    preauthorized: bool = False,
     expiration: datetime | None = None,
 ) -> Effect[PreAuthKey]:
     """A new key for a user's nodes, or for tagged ones. Raises Malformed or NotFound."""
@@ -66,19 +67,15 @@ def create_key(
         raise Malformed("a pre-auth key needs a user or tags: say whose nodes may join with it")
     if user_id is not None and user_id not in snapshot.users:
         raise NotFound(f"no user has the id {user_id}")
-    for tag in tags:
-        if not _TAG.fullmatch(tag):
-            raise Malformed(
-                f"{tag[:80]!r} is not a tag: expected tag: and lower-case letters, digits, hyphens"
-            )
     key = PreAuthKey(
         id=snapshot.last_key_id + 1,
         prefix=secret.prefix,
         secret_hash=_hash(secret.secret),
         user_id=user_id,
-        tags=tuple(sorted(set(tags))),
+        tags=plain_tags(tags),
         reusable=reusable,
         ephemeral=ephemeral,
+        preauthorized=preauthorized,
         expiration=expiration,
         created_at=moment.now,
     )

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from immutables import Map
 
-from headscale.records import Counter, Node, PreAuthKey, TailnetSettings, User
+from headscale.records import NO_PREFERENCES, Counter, Node, PreAuthKey, Preferences, TailnetSettings, User
 from headscale.state.snapshot import Snapshot, put_key, put_record, with_subjects
 from headscale.tailcfg.derpmap import DERPMap
 
@@ -19,6 +19,7 @@ def restore(
     pre_auth_keys: Iterable[PreAuthKey],
     nodes: Iterable[Node],
     last_ids: Mapping[Counter, int],
+    preferences: Preferences = NO_PREFERENCES,
     now: datetime,
 ) -> Snapshot:
     """A snapshot of these records, without a policy; ids go on after the last ones ever handed out."""
@@ -30,6 +31,7 @@ def restore(
         snapshot = put_record(snapshot, node)
     return replace(
         with_subjects(snapshot),
+        preferences=preferences,
         last_user_id=max([*by_id, last_ids.get(Counter.USER, 0)]),
         last_node_id=max(snapshot.last_node_id, last_ids.get(Counter.NODE, 0)),
         last_key_id=max(snapshot.last_key_id, last_ids.get(Counter.PRE_AUTH_KEY, 0)),

@@ -18,9 +18,18 @@ from immutables import Map
 from headscale.keys import MachineKey, NodeKey
 from headscale.policy.compiled import Compiled, compile_policy
 from headscale.policy.subjects import EXIT_ROUTES, Network, Person
-from headscale.records import Address, Node, PolicyText, PreAuthKey, TailnetSettings, User
+from headscale.records import (
+    NO_PREFERENCES,
+    Address,
+    Node,
+    PolicyText,
+    PreAuthKey,
+    Preferences,
+    TailnetSettings,
+    User,
+)
 from headscale.state.routes import elect, in_force
-from headscale.state.subjects import is_same_subject, person_of, subject_of
+from headscale.state.subjects import admitted, is_same_subject, person_of
 from headscale.tailcfg.derpmap import DERPMap
 
 LONG_AGO: Final = datetime(1, 1, 1, tzinfo=UTC)
@@ -41,6 +50,7 @@ class Snapshot:
     derp_map: DERPMap
     epoch: int = 0
     started_at: datetime = LONG_AGO
+    preferences: Preferences = NO_PREFERENCES
     policy: Compiled = NO_POLICY
     policy_text: PolicyText | None = None
     policy_epoch: int = 0
@@ -64,6 +74,12 @@ class Snapshot:
     last_key_id: int = 0
     last_policy_id: int = 0
 
+    @property
+    def needs_approval(self) -> bool:
+        """Whether a new node waits until an administrator lets it in."""
+        decided = self.settings.device_approval
+        return self.preferences.device_approval if decided is None else decided
+
     def node_of(self, node_key: NodeKey, machine_key: MachineKey) -> Node | None:
         """The node with this node key on this machine; there is no other way from a request to a node."""
         node_id = self.node_by_key.get(node_key)
@@ -86,11 +102,16 @@ def put_node(snapshot: Snapshot, node: Node) -> Snapshot:
     old = snapshot.nodes.get(node.id)
     after = put_record(snapshot, node)
     if old is None or not is_same_subject(old, node):
-        subject = subject_of(node)
-        was = subject_of(old) if old is not None else None
+        subject = admitted(node)
+        was = admitted(old) if old is not None else None
         if subject != was:
-            after = replace(after, policy=after.policy.updated([subject]))
-            return _rerouted(after, node.id, old=was.routes if was else (), new=subject.routes)
+            policy = after.policy.updated([subject]) if subject else after.policy.updated((), [node.id])
+            return _rerouted(
+                replace(after, policy=policy),
+                node.id,
+                old=was.routes if was else (),
+                new=subject.routes if subject else (),
+            )
     elif old.online != node.online and node.id in snapshot.gateways:
         return _elected(after, in_force(node))
     return after
@@ -113,13 +134,14 @@ def drop_node(snapshot: Snapshot, node: Node, now: datetime) -> Snapshot:
     released = snapshot.released
     for address in node.addresses:
         released = released.set(address, now)
+    known = admitted(node)
     after = replace(
         _unindex(snapshot, node),
         nodes=snapshot.nodes.delete(node.id),
-        policy=snapshot.policy.updated((), [node.id]),
+        policy=snapshot.policy.updated((), [node.id]) if known else snapshot.policy,
         released=released,
     )
-    return _rerouted(after, node.id, old=in_force(node), new=())
+    return _rerouted(after, node.id, old=known.routes if known else (), new=())
 
 
 def put_user(snapshot: Snapshot, user: User) -> Snapshot:
@@ -169,7 +191,7 @@ def with_subjects(snapshot: Snapshot) -> Snapshot:
     policy = compile_policy(
         None,
         people={user.id: person_of(user) for user in snapshot.users.values()},
-        subjects=map(subject_of, snapshot.nodes.values()),
+        subjects=[subject for node in snapshot.nodes.values() if (subject := admitted(node))],
     )
     routers: dict[Network, frozenset[int]] = {}
     for subject in policy.subjects.values():

@@ -5,6 +5,11 @@ from headscale.records import Node, User
 from headscale.state.routes import in_force
 
 
+def admitted(node: Node) -> Subject | None:
+    """The node as the policy knows it; None for one that still waits for approval, whom the policy does not know."""
+    return subject_of(node) if node.authorized else None
+
+
 def subject_of(node: Node) -> Subject:
     """What rules can depend on of a node."""
     return Subject(
@@ -34,6 +39,7 @@ def is_same_subject(old: Node, new: Node) -> bool:
 
 def _decisive(node: Node) -> tuple[object, ...]:
     return (
+        node.authorized,
         node.user_id,
         node.tags,
         node.ipv4,

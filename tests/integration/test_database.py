@@ -10,14 +10,16 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from sqlalchemy import Column, MetaData, Table, create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from headscale.db import tables
-from headscale.db.database import Database, Loaded, RowGone, open_sqlite
+from headscale.db.database import MIGRATIONS, Database, Loaded, RowGone, open_sqlite
 from headscale.errors import Unavailable
 from headscale.keys import DiscoKey
 from headscale.records import (
@@ -28,6 +30,7 @@ from headscale.records import (
     Node,
     PolicyText,
     PreAuthKey,
+    Preferences,
     RegisterMethod,
     Update,
     User,
@@ -55,6 +58,7 @@ KEY = PreAuthKey(
     reusable=True,
     ephemeral=True,
     used=True,
+    preauthorized=True,
     expiration=NOW,
     created_at=NOW,
 )
@@ -150,20 +154,36 @@ async def test_policies_are_kept_byte_for_byte_newest_first(path: Path) -> None:
     await again.close()
 
 
-async def test_a_database_of_the_first_version_gets_its_table_of_policies(path: Path) -> None:
-    """What it holds stays."""
-    database = await open_sqlite(path)
-    await database.commit([Insert(ALICE)])
-    await database.close()
-    with sqlite3.connect(path) as raw:
-        raw.execute("DROP TABLE policies")
-        raw.execute("UPDATE alembic_version SET version_num = '0001'")
+def made_by(revision: str, path: Path) -> None:
+    """The database as the version of ours with this newest migration made it, with user alice and her node."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config = AlembicConfig()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        for table, record in ((tables.users, ALICE), (tables.nodes, PLAIN)):
+            columns = {column["name"] for column in inspect(connection).get_columns(table.name)}
+            row = {name: value for name, value in tables.row_of(record).items() if name in columns}
+            kept = Table(table.name, MetaData(), *(Column(c.name, c.type) for c in table.c if c.name in row))
+            connection.execute(kept.insert(), row)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002"])
+async def test_a_database_of_an_earlier_version_is_brought_up_and_keeps_all(
+    path: Path, revision: str
+) -> None:
+    """Who was in stays in, and what is new can be kept."""
+    made_by(revision, path)
     again = await open_sqlite(path)
     row = PolicyText(id=1, text="one", created_at=NOW)
-    await again.commit([Insert(row)])
+    wish = Preferences(device_approval=True)
+    await again.commit([Insert(row), Update(wish)])
     loaded = await again.load(NOW)
     await again.close()
-    assert (loaded.users, loaded.policy) == ((ALICE,), row)
+    assert (loaded.users, loaded.nodes, loaded.policy, loaded.preferences) == ((ALICE,), (PLAIN,), row, wish)
 
 
 async def test_a_changed_record_comes_back_changed_and_a_deleted_one_not(path: Path) -> None:

@@ -223,7 +223,7 @@ async def test_an_expiry_and_its_end_reach_the_peer(pair: Pair, tailnet: Tailnet
     _, first, two, _ = pair
     await tailnet.server.expire_node(str(two.id))
     await until(first, lambda netmap: "KeyExpiry" in netmap.peers[two.id])
-    await tailnet.server._call("POST", f"node/{two.id}/expire", {"disableExpiry": True})
+    await tailnet.server.never_expire_node(str(two.id))
     netmap = await until(
         first, lambda netmap: netmap.peers[two.id].get("KeyExpiry", "0001-").startswith("0001-")
     )

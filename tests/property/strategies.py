@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from headscale.errors import HeadscaleError
 from headscale.keys import DiscoKey, MachineKey, NodeKey, disco_key, machine_key, node_key
 from headscale.records import Node, PolicyText, Update
+from headscale.state.admission import Request
 from headscale.state.credentials import create_key, delete_key, draw_secret
 from headscale.state.effect import Effect, Moment, Step
 from headscale.state.nodes import delete_idle_ephemeral, delete_node, expire_due, expire_node, rename_node
 from headscale.state.policy import Prepared, adopt_policy
 from headscale.state.presence import arrive, leave
-from headscale.state.register import Request, register
+from headscale.state.register import register
 from headscale.state.report import report
 from headscale.state.snapshot import Snapshot, put_node
 from headscale.state.users import create_user, delete_user, rename_user

@@ -12,6 +12,8 @@ from headscale.clock import Clock
 from headscale.errors import Conflict, Malformed, NotFound
 from headscale.records import Node
 from headscale.state.nodes import delete_node, expire_node, find_node, rename_node
+from headscale.state.preferences import authorize_node
+from headscale.state.tags import set_tags
 from headscale.state.writer import Writer
 
 
@@ -22,8 +24,20 @@ class Expiry(msgspec.Struct, frozen=True, rename="camel"):
     disable_expiry: bool = False
 
 
+class Tags(msgspec.Struct, frozen=True):
+    """All tags that the node is to have."""
+
+    tags: tuple[str, ...] = ()
+
+
+class Authorization(msgspec.Struct, frozen=True):
+    """Whether the node is in; nothing at all means yes."""
+
+    authorized: bool = True
+
+
 class Nodes:
-    """List, get, rename, expire, delete."""
+    """List, get, rename, expire, tag, authorize, delete."""
 
     def __init__(self, writer: Writer, clock: Clock) -> None:
         self._writer = writer
@@ -37,6 +51,8 @@ class Nodes:
             web.delete("/api/v1/node/{id}", self.delete),
             web.post("/api/v1/node/{id}/expire", self.expire),
             web.post("/api/v1/node/{id}/rename/{name}", self.rename),
+            web.post("/api/v1/node/{id}/tags", self.tag),
+            web.post("/api/v1/node/{id}/authorize", self.authorize),
         ]
 
     async def list(self, request: web.Request) -> web.Response:
@@ -79,6 +95,17 @@ class Nodes:
             return self._one(await self._writer.apply(step))
         except Conflict as problem:
             raise Malformed(str(problem)) from problem
+
+    async def tag(self, request: web.Request) -> web.Response:
+        """The node is these tags' from now on, and nobody's."""
+        asked = await read_body(request, Tags)
+        return self._one(await self._writer.apply(partial(set_tags, node_id=_id(request), tags=asked.tags)))
+
+    async def authorize(self, request: web.Request) -> web.Response:
+        """Let a node in that waits for approval, or make it wait again (ours; the peer approves no devices)."""
+        asked = await read_body(request, Authorization)
+        step = partial(authorize_node, node_id=_id(request), on=asked.authorized)
+        return self._one(await self._writer.apply(step))
 
     def _one(self, node: Node) -> web.Response:
         return answer({"node": node_object(self._writer.snapshot, node)})

@@ -41,10 +41,11 @@ class PreAuthKey(msgspec.Struct, frozen=True, rename="camel"):
     expiration: datetime | None
     created_at: datetime
     acl_tags: tuple[str, ...]
+    preauthorized: bool
 
 
 class Node(msgspec.Struct, frozen=True, rename="camel"):
-    """A node."""
+    """A node. `authorized` is ours: whether it is in, or still waits for approval."""
 
     id: str
     machine_key: str
@@ -64,6 +65,7 @@ class Node(msgspec.Struct, frozen=True, rename="camel"):
     available_routes: tuple[str, ...]
     subnet_routes: tuple[str, ...]
     tags: tuple[str, ...]
+    authorized: bool
 
 
 _METHODS = {
@@ -102,6 +104,7 @@ def key_object(snapshot: Snapshot, key: records.PreAuthKey, *, text: str | None 
         expiration=key.expiration,
         created_at=key.created_at,
         acl_tags=key.tags,
+        preauthorized=key.preauthorized,
     )
 
 
@@ -128,6 +131,7 @@ def node_object(snapshot: Snapshot, node: records.Node, *, in_list: bool = False
         available_routes=node.hostinfo.routable_ips,
         subnet_routes=_served(snapshot, node) if in_list else (),
         tags=node.tags,
+        authorized=node.authorized,
     )
 
 

@@ -26,13 +26,14 @@ DEFAULT_LIFETIME: Final = timedelta(hours=1)
 
 
 class NewKey(msgspec.Struct, frozen=True, rename="camel"):
-    """The body of a creation; `user` is the id as a string."""
+    """The body of a creation; `user` is the id as a string. `preauthorized` is ours: no approval is needed."""
 
     user: str | int = ""
     reusable: bool = False
     ephemeral: bool = False
     expiration: datetime | None = None
     acl_tags: tuple[str, ...] = ()
+    preauthorized: bool = False
 
 
 class KeyId(msgspec.Struct, frozen=True):
@@ -71,6 +72,7 @@ class PreAuthKeys:
                 tags=asked.acl_tags,
                 reusable=asked.reusable,
                 ephemeral=asked.ephemeral,
+                preauthorized=asked.preauthorized,
                 expiration=in_utc(expiration),
             )
         )

@@ -220,7 +220,11 @@ def test_every_verb_of_the_peer_is_there() -> None:
         if isinstance(group, Group)
     }
     assert {"create", "c", "new", "list", "ls", "show", "destroy", "delete", "rename", "mv"} == names["users"]
-    assert {"list", "ls", "show", "expire", "logout", "exp", "e", "rename", "delete", "del"} == names["nodes"]
+    assert {
+        *("list", "ls", "show", "expire", "logout", "exp", "e", "rename", "delete", "del"),
+        *("tag", "tags", "t", "register", "approve", "authorize"),
+    } == names["nodes"]
+    assert {"register", "approve", "reject"} == names["auth"]
     assert {
         *("create", "c", "new", "list", "ls", "show", "expire", "revoke", "exp", "e"),
         *("delete", "del", "rm", "d"),

@@ -7,9 +7,9 @@ import pytest
 
 from headscale.errors import Conflict, Refused
 from headscale.records import Delete, Insert, Update
+from headscale.state.admission import Expired, LoginNeeded, Registered
 from headscale.state.credentials import delete_key, expire_key
 from headscale.state.policy import prepare, set_policy
-from headscale.state.register import Expired, LoginNeeded, Registered
 from headscale.state.snapshot import Snapshot
 from headscale.tailcfg.hostinfo import Hostinfo
 from tests.builders import HOUR, NOW, SETTINGS, mkey, moment, nkey, registered, request, tailnet, with_key

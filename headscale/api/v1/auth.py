@@ -1,0 +1,91 @@
+"""/api/v1/auth: an administrator decides about a login that waits."""
+
+from functools import partial
+
+import msgspec
+from aiohttp import web
+
+from headscale.api.v1.body import answer, read_body
+from headscale.api.v1.objects import node_object
+from headscale.errors import Malformed, NotFound
+from headscale.login.pending import PendingLogin, PendingLogins
+from headscale.records import Node, RegisterMethod, User
+from headscale.state.admission import Registered
+from headscale.state.login import log_in
+from headscale.state.writer import Writer
+
+REJECTED = "an administrator turned this login away"
+
+
+class Registration(msgspec.Struct, frozen=True, rename="camel"):
+    """The body that lets a device in: whose it becomes, and which login."""
+
+    user: str = ""
+    auth_id: str = ""
+
+
+class LoginId(msgspec.Struct, frozen=True, rename="camel"):
+    """The body that names a login."""
+
+    auth_id: str = ""
+
+
+class Logins:
+    """Register, approve, reject."""
+
+    def __init__(self, writer: Writer, logins: PendingLogins) -> None:
+        self._writer = writer
+        self._logins = logins
+
+    def routes(self) -> list[web.RouteDef]:
+        """Where they are mounted."""
+        return [
+            web.post("/api/v1/auth/register", self.register),
+            web.post("/api/v1/auth/approve", self.approve),
+            web.post("/api/v1/auth/reject", self.reject),
+            web.post("/api/v1/node/register", self.register_by_query),
+        ]
+
+    async def register(self, request: web.Request) -> web.Response:
+        """The device is in, as this user's or with the tags that it asked for; its client learns it at once."""
+        asked = await read_body(request, Registration)
+        return await self._register(asked.user, asked.auth_id)
+
+    async def register_by_query(self, request: web.Request) -> web.Response:
+        """As `register`, the way it was before 0.30: ?user=name&key=id."""
+        return await self._register(request.query.get("user", ""), request.query.get("key", ""))
+
+    async def approve(self, request: web.Request) -> web.Response:
+        """Say yes to a login that is no registration. (The peer says yes to those as well, and registers nothing.)"""
+        login = self._logins.find((await read_body(request, LoginId)).auth_id)
+        raise Malformed(
+            f"this login registers a device ({login.request.hostinfo.hostname[:80]}), so it needs an owner: "
+            "use auth register with a user"
+        )
+
+    async def reject(self, request: web.Request) -> web.Response:
+        """Turn the login away; its client's user reads so."""
+        login = self._logins.find((await read_body(request, LoginId)).auth_id)
+        self._logins.reject(login, REJECTED)
+        return answer({})
+
+    async def _register(self, user_name: str, login_id: str) -> web.Response:
+        login = self._logins.find(login_id)
+        node = await self._let_in(login, self._user(user_name))
+        self._logins.approve(login)
+        return answer({"node": node_object(self._writer.snapshot, node)})
+
+    async def _let_in(self, login: PendingLogin, user: User) -> Node:
+        outcome = await self._writer.apply(
+            partial(log_in, request=login.request, user_id=user.id, method=RegisterMethod.CLI, vouched=True)
+        )
+        assert isinstance(outcome, Registered)
+        return outcome.node
+
+    def _user(self, name: str) -> User:
+        found = [user for user in self._writer.snapshot.users.values() if user.name == name]
+        if not found:
+            raise NotFound(f"no user is named {name[:80]!r}")
+        if len(found) > 1:
+            raise Malformed(f"{len(found)} users are named {name[:80]!r}: rename one of them first")
+        return found[0]

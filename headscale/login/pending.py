@@ -1,0 +1,147 @@
+"""Logins that wait: a client was given a URL and holds a request until somebody vouches for it or turns it away.
+
+They live in memory only. After a restart a client is given a new URL, which it shows by itself. A login belongs to
+the machine key and node key that opened it; a follow-up from any other is not told that it exists. Both the number
+and the time are bounded, and what one address opens pushes out only what that address opened before.
+"""
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from headscale.clock import Clock
+from headscale.errors import Malformed, NotFound
+from headscale.state.admission import Request
+
+# The peer's form, which its command line and pages check: 12 random bytes.
+PREFIX: Final = "hskey-authreq-"
+ID_BYTES: Final = 12
+_ID: Final = re.compile(PREFIX + r"[0-9a-f]{24}")
+REGISTER_PATH: Final = "/register/"
+
+# Of one address (many machines may stand behind one).
+LOGINS_OF_ONE_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """Somebody vouched, and the node is in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Somebody said no; `reason` is for the client's user."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lapsed:
+    """Nobody came in time, or too many others did: the client is to be given a new URL."""
+
+
+Verdict = Approved | Rejected | Lapsed
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class PendingLogin:
+    """A login that waits. `request` is what the client asked for; `source` the address from which it asked."""
+
+    id: str
+    request: Request
+    source: str
+    lapses_at: float
+    verdict: asyncio.Future[Verdict] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+    def end(self, verdict: Verdict) -> None:
+        """Tell who waits; the first verdict counts."""
+        if not self.verdict.done():
+            self.verdict.set_result(verdict)
+
+
+class PendingLogins:
+    """All logins that wait, oldest first."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        random_bytes: Callable[[int], bytes],
+        *,
+        lifetime: timedelta,
+        at_most: int,
+    ) -> None:
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._lifetime_s = lifetime.total_seconds()
+        self._at_most = at_most
+        self._logins: OrderedDict[str, PendingLogin] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._logins)
+
+    def open(self, request: Request, source: str) -> PendingLogin:
+        """A login for this request, in place of one that the same node key waits in already."""
+        self.sweep()
+        same = [login for login in self._logins.values() if _is_same_client(login, request)]
+        of_source = [login for login in self._logins.values() if login.source == source and login not in same]
+        too_many = max(0, len(of_source) + 1 - LOGINS_OF_ONE_MAX)
+        for login in [*same, *of_source[:too_many]]:
+            self._end(login, Lapsed())
+        while len(self._logins) >= self._at_most:
+            self._end(next(iter(self._logins.values())), Lapsed())
+        login = PendingLogin(
+            id=PREFIX + self._random_bytes(ID_BYTES).hex(),
+            request=request,
+            source=source,
+            lapses_at=self._clock.monotonic() + self._lifetime_s,
+        )
+        self._logins[login.id] = login
+        return login
+
+    def followed_up(self, url: str, request: Request) -> PendingLogin | None:
+        """The login whose URL the client names, if it is this client's own and still waits."""
+        self.sweep()
+        login = self._logins.get(url.rpartition("/")[2])
+        return login if login is not None and _is_same_client(login, request) else None
+
+    def find(self, login_id: str) -> PendingLogin:
+        """The login with this id; raises Malformed for what is no id, NotFound when it does not wait (any more)."""
+        if not _ID.fullmatch(login_id):
+            raise Malformed(f"{login_id[:60]!r} is not a login's id: expected {PREFIX} and 24 hex digits")
+        self.sweep()
+        login = self._logins.get(login_id)
+        if login is None:
+            raise NotFound(
+                "no login with this id is waiting: it lapsed, or was decided already. Let the client ask again "
+                "with `tailscale up` and use the new id"
+            )
+        return login
+
+    def approve(self, login: PendingLogin) -> None:
+        """The node is in: who waits learns it."""
+        self._end(login, Approved())
+
+    def reject(self, login: PendingLogin, reason: str) -> None:
+        """The client's user is told why not."""
+        self._end(login, Rejected(reason))
+
+    def sweep(self) -> None:
+        """End what nobody came for in time."""
+        now = self._clock.monotonic()
+        while self._logins and (oldest := next(iter(self._logins.values()))).lapses_at <= now:
+            self._end(oldest, Lapsed())
+
+    def _end(self, login: PendingLogin, verdict: Verdict) -> None:
+        self._logins.pop(login.id, None)
+        login.end(verdict)
+
+
+def _is_same_client(login: PendingLogin, request: Request) -> bool:
+    ours = login.request
+    return ours.machine_key == request.machine_key and ours.node_key == request.node_key
