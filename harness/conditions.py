@@ -1,10 +1,13 @@
 """Named predicates on a Status. Each can say why it does not hold yet, which is what a timeout reports."""
 
 from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 
 from harness.status import Node, Status
 from harness.wait import Condition
+
+SECOND = timedelta(seconds=1)
 
 
 def state_is(state: str) -> Condition[Status]:
@@ -56,6 +59,17 @@ def own_name(name: str) -> Condition[Status]:
     return Condition(f"is named {name}", why_not)
 
 
+def tagged(tags: Iterable[str]) -> Condition[Status]:
+    """The client knows itself under these tags and no others."""
+    wanted = tuple(sorted(tags))
+
+    def why_not(s: Status) -> str | None:
+        known = tuple(sorted(s.self_node.tags)) if s.self_node else None
+        return None if known == wanted else f"its tags are {known}"
+
+    return Condition(f"has the tags {list(wanted)}", why_not)
+
+
 def sees(names: Iterable[str]) -> Condition[Status]:
     """All of these are among the client's peers, with addresses."""
     wanted = sorted(names)
@@ -90,6 +104,26 @@ def sees_expired(name: str) -> Condition[Status]:
     return _peer(f"sees {name} expired", name, lambda p: None if p.expired else f"{name} is not expired")
 
 
+def sees_unexpired(name: str) -> Condition[Status]:
+    """The peer is there and its key is good."""
+    return _peer(f"sees {name} unexpired", name, lambda p: f"{name} is expired" if p.expired else None)
+
+
+def expires(at: datetime, *, peer: str | None = None) -> Condition[Status]:
+    """The client's own key, or that peer's, ends at this time (to the second)."""
+
+    def why_not(node: Node) -> str | None:
+        known = datetime.fromisoformat(node.key_expiry) if node.key_expiry else None
+        return None if known is not None and abs(known - at) < SECOND else f"its key ends {known or 'never'}"
+
+    return _node(f"has a key until {at:%H:%M:%S}", peer, why_not)
+
+
+def never_expires(*, peer: str | None = None) -> Condition[Status]:
+    """The client's own key, or that peer's, does not end."""
+    return _node("has a key without end", peer, lambda n: f"ends {n.key_expiry}" if n.key_expiry else None)
+
+
 def no_peer(name: str) -> Condition[Status]:
     """The client does not have this peer."""
     return Condition(f"does not see {name}", lambda s: f"sees {_names(s)}" if s.peer(name) else None)
@@ -111,6 +145,13 @@ def relayed_to(name: str) -> Condition[Status]:
         name,
         lambda p: f"{name} is reached directly at {p.current_address}" if p.current_address else None,
     )
+
+
+def _node(name: str, peer: str | None, why_not: Callable[[Node], str | None]) -> Condition[Status]:
+    """Of the client itself, or of a peer."""
+    if peer is not None:
+        return _peer(f"sees that {peer} {name}", peer, why_not)
+    return Condition(name, lambda s: why_not(s.self_node) if s.self_node else "it is no node yet")
 
 
 def _peer(name: str, peer: str, why_not: Callable[[Node], str | None]) -> Condition[Status]:

@@ -20,6 +20,8 @@ class ServerAbility(StrEnum):
 
     POLICY = "policy"
     """Its policy can be set while it runs."""
+    APPROVAL = "approval"
+    """It can make new devices wait for approval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,12 @@ class Admin(Protocol):
 
     async def turn_away(self, login_id: str) -> None:
         """The device that waits with this login is not let in."""
+
+    async def set_device_approval(self, *, on: bool) -> None:
+        """Whether new devices wait until an administrator lets them in. ServerAbility.APPROVAL."""
+
+    async def authorize_node(self, node_id: str) -> None:
+        """A device that waits is in. ServerAbility.APPROVAL."""
 
     async def set_policy(self, text: str) -> None:
         """Put a policy in force. Raises AdminRefused with all that is wrong with it. ServerAbility.POLICY."""

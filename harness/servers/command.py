@@ -88,6 +88,12 @@ class CommandAdmin:
     async def turn_away(self, login_id: str) -> None:
         await self._call("auth", "reject", "--auth-id", login_id)
 
+    async def set_device_approval(self, *, on: bool) -> None:
+        await self._call("settings", "set", "--device-approval", "on" if on else "off")
+
+    async def authorize_node(self, node_id: str) -> None:
+        await self._call("nodes", "approve", "--identifier", node_id)
+
     async def set_policy(self, text: str) -> None:
         await self._call("policy", "set", "--file", STDIN, stdin=text)
 

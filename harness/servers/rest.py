@@ -85,6 +85,12 @@ class RestAdmin:
     async def turn_away(self, login_id: str) -> None:
         await self.call("POST", "auth/reject", {"authId": login_id})
 
+    async def set_device_approval(self, *, on: bool) -> None:
+        await self.call("PATCH", "settings", {"deviceApproval": on})
+
+    async def authorize_node(self, node_id: str) -> None:
+        await self.call("POST", f"node/{node_id}/authorize")
+
     async def set_policy(self, text: str) -> None:
         await self.call("PUT", "policy", {"policy": text})
 

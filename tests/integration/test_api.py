@@ -12,13 +12,16 @@ from headscale.records import TAGGED_USER_ID
 from tests.integration.fakes import Join, Tailnet
 
 Call = Callable[..., Awaitable[tuple[int, Any]]]
-# The list that the peer's clients were written for; nothing of an object is ever left out.
+# The list that the peer's clients were written for, and the two of ours; nothing of an object is ever left out.
 USER = {"id", "name", "createdAt", "displayName", "email", "providerId", "provider", "profilePicUrl"}
-KEY = {"user", "id", "key", "reusable", "ephemeral", "used", "expiration", "createdAt", "aclTags"}
+KEY = {
+    *("user", "id", "key", "reusable", "ephemeral", "used", "expiration", "createdAt", "aclTags"),
+    "preauthorized",
+}
 NODE = {
     *("id", "machineKey", "nodeKey", "discoKey", "ipAddresses", "name", "user", "lastSeen", "expiry"),
     *("preAuthKey", "createdAt", "registerMethod", "givenName", "online", "approvedRoutes"),
-    *("availableRoutes", "subnetRoutes", "tags"),
+    *("availableRoutes", "subnetRoutes", "tags", "authorized"),
 }
 NO_IDS = ["0", "-1", str(2**63), str(2**64), "abc", "1.0", "01x", "٣", "%20", "9" * 100]
 

@@ -1,0 +1,84 @@
+"""Logging in without a key, as a person does: the client shows a URL, its page an id, and an administrator decides."""
+
+import asyncio
+import contextlib
+import re
+import ssl
+from collections.abc import Sequence
+from typing import Final
+
+import aiohttp
+
+from harness.clients.base import Client, CliResult
+from harness.conditions import has_login_url
+from harness.errors import HarnessError
+from harness.servers.base import ControlServer
+from harness.tailnet import Tailnet
+from harness.wait import Budget
+
+LOGIN_ID: Final = re.compile(r"--auth-id (\S+?)(?=[\s<])")
+"""Where the page shows the command, ours as the peer's."""
+REAUTH: Final = "--force-reauth"
+
+
+async def asks(tailnet: Tailnet, client: Client, *extra: str) -> tuple["asyncio.Task[CliResult]", str]:
+    """`tailscale up` without a key: the command that goes on waiting, and the login's id from the page it names."""
+    waiting = asyncio.create_task(client.up(tailnet.server.url, extra=extra))
+    showing = asyncio.create_task(client.until(has_login_url(), Budget.JOIN))
+    await asyncio.wait({waiting, showing}, return_when=asyncio.FIRST_COMPLETED)
+    if waiting.done():  # refused before it got a URL
+        showing.cancel()
+        await asyncio.gather(showing, return_exceptions=True)
+        raise LoginRefused(await waiting)
+    status = await showing
+    tailnet.history.record("login asked", name=client.name)
+    return waiting, await login_id(tailnet.server, status.auth_url)
+
+
+async def logs_in(tailnet: Tailnet, client: Client, user: str, *extra: str) -> CliResult:
+    """`tailscale up`, and an administrator lets the device in as the user's; the command's end.
+
+    Raises LoginRefused when the client is told no at once, AdminRefused when the administrator is.
+    """
+    await tailnet.user(user)
+    waiting, found = await asks(tailnet, client, *extra)
+    try:
+        await tailnet.server.let_in(found, user)
+    except BaseException:
+        await given_up(waiting)
+        raise
+    tailnet.history.record("login let in", name=client.name, user=user)
+    return await waiting
+
+
+async def given_up(waiting: "asyncio.Task[CliResult]") -> None:
+    """The user stops waiting."""
+    waiting.cancel()
+    with contextlib.suppress(asyncio.CancelledError, HarnessError):
+        await waiting
+
+
+async def login_id(server: ControlServer, url: str) -> str:
+    """The id that the page of this URL shows; raises HarnessError with the page when it shows none."""
+    trust = ssl.create_default_context()
+    if server.authority is not None:
+        trust.load_verify_locations(cadata=server.authority.decode())
+    async with aiohttp.ClientSession() as browser, browser.get(url, ssl=trust) as page:
+        text = await page.text()
+    found = LOGIN_ID.search(text)
+    if page.status != 200 or found is None:
+        raise HarnessError(f"{url} answered {page.status} without a login's id: {text[:500]}")
+    return found[1]
+
+
+class LoginRefused(HarnessError):
+    """The client was told no before it was given a URL; `result` is what its user saw."""
+
+    def __init__(self, result: CliResult) -> None:
+        super().__init__(f"{result.command!r} ended with {result.code}: {result.message}")
+        self.result = result
+
+
+def wishes(tags: Sequence[str]) -> str:
+    """The flag with which a client asks for tags; for none it asks to lose those it has."""
+    return f"--advertise-tags={','.join(tags)}"
