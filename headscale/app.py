@@ -89,6 +89,7 @@ async def running(
         policy = PolicySource(writer, config.policy)
         await policy.start(kept.policy, database.policy_before)
         await writer.apply(let_waiting_in)
+        presence.expect()
 
         logins = PendingLogins(
             clock, secrets.token_bytes, lifetime=config.login_lifetime, at_most=config.logins_max

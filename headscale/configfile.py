@@ -6,6 +6,7 @@ operator mends a file in one go.
 
 import difflib
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -313,7 +314,16 @@ def _tailnet(values: _Values, listen: Listen, *, is_tls: bool) -> TailnetSetting
         taildrop=values.get("taildrop.enabled", True),
         auto_update=values.get("auto_update.enabled", False),
         log_tail=values.get("logtail.enabled", False),
+        latest_client=_latest_client(values),
     )
+
+
+def _latest_client(values: _Values) -> str:
+    given: str = values.get("clients.latest_version", "")
+    if given and not re.fullmatch(r"1\.[0-9]{1,4}\.[0-9]{1,4}", given):
+        values.complain("clients.latest_version", f"{given!r} is not a release of the client, like 1.102.4")
+        return ""
+    return given
 
 
 def _server_url(values: _Values, listen: Listen, *, is_tls: bool) -> str:

@@ -1,7 +1,7 @@
 """Every key that a configuration may have: its kind, and whether this version acts on it.
 
-The names are the peer's (0.29 and 0.30), so that its files work here; `data_dir`, `node.device_approval` and
-`derp.server.tls_listen_addr` are ours. Kinds are checked by `configvalues`.
+The names are the peer's (0.29 and 0.30), so that its files work here; `data_dir`, `node.device_approval`,
+`clients.latest_version` and `derp.server.tls_listen_addr` are ours. Kinds are checked by `configvalues`.
 """
 
 from dataclasses import dataclass
@@ -65,6 +65,7 @@ _NOW: Final = (
     Key("node.device_approval", Kind.FLAG),
     Key("tuning.register_cache_expiration", Kind.DURATION),
     Key("tuning.register_cache_max_entries", Kind.NUMBER),
+    Key("clients.latest_version", Kind.TEXT),
     Key("database.type", Kind.TEXT, ("sqlite", "sqlite3", "postgres")),
     Key("database.sqlite.path", Kind.PATH),
     Key("tls_cert_path", Kind.PATH),

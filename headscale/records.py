@@ -76,8 +76,9 @@ class Node:
 
     One that is not `authorized` waits for an administrator: it sees nobody, and nobody sees it.
 
-    `online`, `expired` and `cap_version` are what this process has seen; they are not kept. `expired` is a
-    flag and not a comparison with the clock, so that a node's rendering changes only with the node.
+    `expired` and `ending` (its key ends soon) are flags and not comparisons with the clock, so that a node's rendering
+    changes only with the node; they are not kept. `online` is, so that a restart of the server takes nobody away who is
+    about to come back.
     """
 
     id: int
@@ -102,6 +103,7 @@ class Node:
     created_at: datetime
     online: bool = False
     expired: bool = False
+    ending: bool = False
     cap_version: int = 0
 
     @property
@@ -204,7 +206,8 @@ class DNSSettings:
 class TailnetSettings:
     """What steps and maps need to know of the configuration.
 
-    `device_approval` as the operator set it; None leaves it to administrators (`Preferences`).
+    `device_approval` as the operator set it; None leaves it to administrators (`Preferences`). `latest_client` is the
+    release (like 1.102.4) below which clients are told to update; empty when the operator names none.
     """
 
     server_url: str
@@ -218,3 +221,10 @@ class TailnetSettings:
     taildrop: bool = True
     auto_update: bool = False
     log_tail: bool = False
+    latest_client: str = ""
+
+    @property
+    def expiry_warning(self) -> timedelta:
+        """How long before its key ends a node's user is told: a week, less where keys live for short."""
+        week = timedelta(days=7)
+        return min(week, self.node_expiry / 4) if self.node_expiry is not None else timedelta(days=1)

@@ -13,6 +13,7 @@ What aiohttp (3.14.5, web_protocol.py) does to such a connection, and why none o
 """
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Final
 
@@ -21,6 +22,11 @@ from aiohttp import web
 # Above this many unsent bytes the owner is told to stop; asyncio's default, written down because the owners'
 # own limits (a queue per DERP client, a window per map stream) add up with it.
 HIGH_WATER_BYTES: Final = 64 * 1024
+
+# How long a peer may leave what we sent unacknowledged: longer than a phone takes between two networks.
+UNACKED_MS: Final = 75_000
+KEEP_ALIVE_S: Final = 60
+KEEP_ALIVE_PROBES: Final = 4
 
 
 def _ignore() -> None:
@@ -98,6 +104,7 @@ class TakenOver(asyncio.Protocol):
         self._transport = transport
         transport.set_protocol(self)
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        notice_silence(transport)
         self.resume_reading()
         transport.write(head)
         if early:
@@ -125,6 +132,27 @@ class TakenOver(asyncio.Protocol):
             self._replaced.connection_lost(exc)
         if not self.closed.done():
             self.closed.set_result(None)
+
+
+def notice_silence(transport: asyncio.BaseTransport) -> None:
+    """Have the kernel end the connection when the peer is gone without a word (a cable, a battery, a NAT).
+
+    What we send is to be acknowledged within UNACKED_MS; map streams and relayed clients are sent something once a
+    minute, so that they are missed at the latest a minute and UNACKED_MS after they went. TCP keep-alives do the same
+    for a connection on which nobody says anything.
+    """
+    connection = transport.get_extra_info("socket")
+    if connection is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        ("TCP_USER_TIMEOUT", UNACKED_MS),
+        ("TCP_KEEPIDLE", KEEP_ALIVE_S),
+        ("TCP_KEEPINTVL", KEEP_ALIVE_S // KEEP_ALIVE_PROBES),
+        ("TCP_KEEPCNT", KEEP_ALIVE_PROBES),
+    ):
+        if hasattr(socket, option):  # Linux has them all
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 async def take_over(request: web.Request, head: bytes, protocol: TakenOver) -> web.StreamResponse:

@@ -5,7 +5,7 @@ import logging
 from typing import Final
 
 from headscale.errors import Unavailable
-from headscale.state.nodes import delete_idle_ephemeral, expire_due
+from headscale.state.nodes import delete_idle_ephemeral, expire_due, mark_ending
 from headscale.state.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ async def housekeep(writer: Writer) -> None:
         try:
             for node in await writer.apply(expire_due):
                 log.info("node expired node=%d name=%s", node.id, node.given_name)
+            await writer.apply(mark_ending)
             for node in await writer.apply(delete_idle_ephemeral):
                 log.info("ephemeral node deleted node=%d name=%s", node.id, node.given_name)
         except Unavailable as problem:

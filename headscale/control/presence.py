@@ -10,12 +10,14 @@ from collections import Counter
 from typing import Final
 
 from headscale.errors import Unavailable
-from headscale.state.presence import leave
+from headscale.state.presence import leave, stay_away
 from headscale.state.writer import Writer
 
 log = logging.getLogger(__name__)
 
 GRACE_S: Final = 10.0
+# After a restart of the server clients come back by and by: the last one's back-off reaches 45 s.
+GRACES_AFTER_RESTART: Final = 6
 
 
 class Presence:
@@ -26,10 +28,19 @@ class Presence:
         self._grace_s = grace_s
         self._streams: Counter[int] = Counter()
         self._leaving: dict[int, asyncio.Task[None]] = {}
+        self._expected: set[int] = set()
+        self._waiting: asyncio.Task[None] | None = None
+
+    def expect(self) -> None:
+        """At a start: who was online when the server ended has a while to come back."""
+        self._expected = {node.id for node in self._writer.snapshot.nodes.values() if node.online}
+        if self._expected:
+            self._waiting = asyncio.create_task(self._after_restart())
 
     def opened(self, node_id: int) -> None:
         """A stream of this node began; the caller has told the state that it is here."""
         self._streams[node_id] += 1
+        self._expected.discard(node_id)
         if (leaving := self._leaving.pop(node_id, None)) is not None:
             leaving.cancel()
 
@@ -42,9 +53,23 @@ class Presence:
 
     async def close(self) -> None:
         """Stop waiting: the server is going down, and who is online then is the next process's to say."""
-        for task in self._leaving.values():
+        tasks = [*self._leaving.values(), *([self._waiting] if self._waiting else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._leaving.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _after_restart(self) -> None:
+        await asyncio.sleep(self._grace_s * GRACES_AFTER_RESTART)
+        missing, self._expected = frozenset(self._expected), set()
+        try:
+            gone = await self._writer.apply(
+                lambda snapshot, moment: stay_away(snapshot, moment, node_ids=missing)
+            )
+        except Unavailable as problem:
+            log.warning("%d nodes did not come back, but that was not recorded: %s", len(missing), problem)
+            return
+        for node in gone:
+            log.info("node did not come back node=%d name=%s", node.id, node.given_name)
 
     async def _leave_after_grace(self, node_id: int) -> None:
         await asyncio.sleep(self._grace_s)

@@ -10,7 +10,7 @@ from typing import Final
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from headscale.control.tunnel import ControlTunnel
-from headscale.takeover import HIGH_WATER_BYTES
+from headscale.takeover import HIGH_WATER_BYTES, notice_silence
 
 SUBPROTOCOL: Final = "tailscale-control-protocol"
 HANDSHAKE_PARAMETER: Final = "X-Tailscale-Handshake"
@@ -33,6 +33,8 @@ async def open_websocket(request: web.Request) -> web.WebSocketResponse:
         timeout=CLOSE_SECONDS,
     )
     await socket.prepare(request)
+    if request.transport is not None:
+        notice_silence(request.transport)
     return socket
 
 

@@ -149,6 +149,8 @@ nodes = Table(
     Column("endpoints", Strings, nullable=False),
     Column("ephemeral", Boolean, nullable=False),
     Column("authorized", Boolean, nullable=False, server_default=true()),
+    Column("online", Boolean, nullable=False, server_default=false()),
+    Column("cap_version", Integer, nullable=False, server_default="0"),
     Column("register_method", String(16), nullable=False),
     Column("auth_key_id", ForeignKey("pre_auth_keys.id")),
     Column("approved_routes", Strings, nullable=False),
@@ -204,7 +206,7 @@ def table_of(record: Record) -> Table:
 
 
 def row_of(record: Record) -> dict[str, Any]:
-    """The record's columns; what is only known in memory (online, expired, version) has none."""
+    """The record's columns; what is only known in memory (expired, ending) has none."""
     if isinstance(record, PolicyText):
         return {"id": record.id, "data": record.text, "created_at": record.created_at}
     row = {column.name: getattr(record, column.name) for column in table_of(record).columns}
@@ -226,7 +228,7 @@ def key_of(row: Any) -> PreAuthKey:
 
 
 def node_of(row: Any, now: datetime) -> Node:
-    """A `nodes` row as a record, offline until it shows up."""
+    """A `nodes` row as a record; online when it was when the server ended, until it is known better."""
     columns = dict(row._mapping)
     columns["machine_key"] = MachineKey(columns["machine_key"])
     columns["node_key"] = NodeKey(columns["node_key"])

@@ -9,6 +9,7 @@ import msgspec
 
 from headscale.derp.regions import for_client
 from headscale.mapper.dns import dns_config
+from headscale.mapper.notices import client_version, notice_fields
 from headscale.mapper.render import PeerBytes, owner_id, profile_of, self_node
 from headscale.mapper.view import (
     lacks_ipv4,
@@ -47,6 +48,8 @@ def build_map(
         ssh_policy=ssh_policy(snapshot, node.id),
         user_profiles=_profiles_of(snapshot, {owner_id(node), *map(owners.__getitem__, peers)}),
         debug=Debug(disable_log_tail=not settings.log_tail),
+        client_version=client_version(settings, node),
+        **notice_fields(None, node, version=version),
     )
 
 

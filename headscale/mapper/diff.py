@@ -5,15 +5,17 @@ it is what it sees (`message_for`): who comes into its view is sent whole, who l
 it hears what changed. Viewers with the same `kind_of` hear the same.
 """
 
-from collections.abc import Hashable, Set
+from collections.abc import Hashable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from headscale.derp.regions import for_client
 from headscale.mapper.build import BASE_FILTER, own_node, profiles
 from headscale.mapper.changes import change_of
+from headscale.mapper.notices import notice_fields
 from headscale.mapper.render import PeerBytes
 from headscale.mapper.view import (
     Ways,
@@ -158,8 +160,16 @@ def message_for(
     new, own = comparison.new, _own_change(comparison, viewer_id)
     rules, ssh = _new_filter(comparison, viewer_id), _new_ssh(comparison, viewer_id)
     owners = news.owners | (comparison.reowned & {viewer_id})
+    notices = _new_notices(comparison, viewer_id, version)
     if not (
-        own or rules is not None or ssh or news.patched or owners or news.removed or comparison.derp_changed
+        own
+        or rules is not None
+        or ssh
+        or notices
+        or news.patched
+        or owners
+        or news.removed
+        or comparison.derp_changed
     ):
         return None
     return MapResponse(
@@ -172,6 +182,7 @@ def message_for(
         packet_filters={BASE_FILTER: rules} if rules is not None else msgspec.UNSET,
         ssh_policy=ssh,
         user_profiles=profiles(new, owners),
+        **notices,
     )
 
 
@@ -218,6 +229,14 @@ def _new_ssh(comparison: Comparison, viewer_id: int) -> SSHPolicy | None:
         return None
     before, after = ssh_policy(comparison.old, viewer_id), ssh_policy(comparison.new, viewer_id)
     return None if before is after or before == after else after
+
+
+def _new_notices(comparison: Comparison, viewer_id: int, version: int) -> Mapping[str, Any]:
+    """What the viewer's client is to show its user, when that changed."""
+    before, after = comparison.old.nodes.get(viewer_id), comparison.new.nodes.get(viewer_id)
+    if before is after or before is None or after is None:
+        return {}
+    return notice_fields(before, after, version=version)
 
 
 def _own_change(comparison: Comparison, viewer_id: int) -> wire.Node | None:

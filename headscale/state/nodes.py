@@ -58,6 +58,18 @@ def expire_due(snapshot: Snapshot, moment: Moment) -> Effect[tuple[Node, ...]]:
     return Effect(after, tuple(due), (), frozenset(node.id for node in due))
 
 
+def mark_ending(snapshot: Snapshot, moment: Moment) -> Effect[None]:
+    """Flag the nodes whose key ends soon, and no others, so that their users are told."""
+    soon = moment.now + snapshot.settings.expiry_warning
+    after, touched = snapshot, set()
+    for node in snapshot.nodes.values():
+        ending = node.expiry is not None and not node.expired and node.expiry <= soon
+        if ending != node.ending:
+            after = put_node(after, replace(node, ending=ending))
+            touched.add(node.id)
+    return Effect(after, None, (), frozenset(touched))
+
+
 def delete_idle_ephemeral(snapshot: Snapshot, moment: Moment) -> Effect[tuple[Node, ...]]:
     """Delete the ephemeral nodes that have been away for longer than the tailnet allows.
 

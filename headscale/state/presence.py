@@ -1,6 +1,7 @@
 """Online truth: a node is online while a map stream of its own lives, plus a short grace.
 
-Counting streams and waiting out the grace is the shell's; here is only what the two ends mean.
+Counting streams and waiting out the grace is the shell's; here is only what the two ends mean. After a restart of the
+server who was online still is, for as long as clients take to come back: they were away no longer than the server was.
 """
 
 from dataclasses import replace
@@ -18,6 +19,16 @@ def arrive(snapshot: Snapshot, moment: Moment, *, node_id: int) -> Effect[Node |
 def leave(snapshot: Snapshot, moment: Moment, *, node_id: int) -> Effect[Node | None]:
     """The node's last stream ended, and the grace with it; it was seen until now."""
     return _presence(snapshot, moment, node_id, here=False)
+
+
+def stay_away(snapshot: Snapshot, moment: Moment, *, node_ids: frozenset[int]) -> Effect[tuple[Node, ...]]:
+    """These nodes did not come back after a restart; they were seen when they last were."""
+    known = (snapshot.nodes.get(node_id) for node_id in sorted(node_ids))
+    gone = tuple(replace(node, online=False) for node in known if node is not None and node.online)
+    after = snapshot
+    for node in gone:
+        after = put_node(after, node)
+    return Effect(after, gone, tuple(map(Update, gone)), frozenset(node.id for node in gone))
 
 
 def _presence(snapshot: Snapshot, moment: Moment, node_id: int, *, here: bool) -> Effect[Node | None]:

@@ -44,8 +44,7 @@ def report(snapshot: Snapshot, moment: Moment, *, node_id: int, request: MapRequ
     if after.disco_key not in (node.disco_key, ZERO_DISCO_KEY):
         # Clients from 1.98 on drop a new disco key that comes without a newer time (docs/protocol.md).
         after = replace(after, last_seen=moment.now)
-    kept = replace(after, cap_version=node.cap_version) != node
-    return Effect(put_node(snapshot, after), after, (Update(after),) if kept else (), frozenset({node_id}))
+    return Effect(put_node(snapshot, after), after, (Update(after),), frozenset({node_id}))
 
 
 def described(snapshot: Snapshot, node: Node, hostinfo: Hostinfo) -> Node:

@@ -1,4 +1,4 @@
-"""The snapshot that a server starts with: everything that was kept, nobody online yet."""
+"""The snapshot that a server starts with: everything that was kept."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace

@@ -185,8 +185,8 @@ def drop_key(snapshot: Snapshot, key: PreAuthKey) -> Snapshot:
 def with_subjects(snapshot: Snapshot) -> Snapshot:
     """The snapshot whose policy is worked out anew for all users and nodes; without one, as at a start.
 
-    Nobody is online at a start. Each route then goes to its lowest number, because clients that are back before
-    their router should not lose their way to it.
+    Each route goes to its lowest number among the routers that are online, or with none online among all: clients
+    that are back before their router should not lose their way to it.
     """
     policy = compile_policy(
         None,
@@ -197,7 +197,8 @@ def with_subjects(snapshot: Snapshot) -> Snapshot:
     for subject in policy.subjects.values():
         for route in _subnets(subject.routes):
             routers[route] = routers.get(route, frozenset()) | {subject.id}
-    primaries = {route: min(ids) for route, ids in routers.items()}
+    nodes = snapshot.nodes
+    primaries = {route: min([i for i in ids if nodes[i].online] or ids) for route, ids in routers.items()}
     return replace(
         snapshot,
         policy=policy,

@@ -9,6 +9,7 @@ from headscale.keys import ZERO_DISCO_KEY
 from headscale.tailcfg.derpmap import DERPMap
 from headscale.tailcfg.dns import DNSConfig
 from headscale.tailcfg.filters import FilterRule
+from headscale.tailcfg.health import ClientVersion, DisplayMessage
 from headscale.tailcfg.hostinfo import Hostinfo
 from headscale.tailcfg.limits import DiscoKeyText, Endpoint, NodeKeyText, Version
 from headscale.tailcfg.names import wire_names
@@ -49,7 +50,8 @@ class MapResponse(
     """One message of a map stream. Absent means unchanged; peers may be spliced in as encoded bytes.
 
     `packet_filters` maps a name to its rules: `{"base": []}` blocks everything, absence changes nothing. So it is with
-    `ssh_policy`: no rules takes back what there was.
+    `ssh_policy`: no rules takes back what there was. `health` is a whole list (none: all is well), `display_messages` a
+    patch whose None takes a message back; a client gets one or the other (`tailcfg.health`).
     """
 
     control_time: datetime
@@ -65,5 +67,8 @@ class MapResponse(
     collect_services: bool | UnsetType = UNSET
     packet_filters: dict[str, tuple[FilterRule, ...]] | UnsetType = UNSET
     ssh_policy: SSHPolicy | None = None
+    health: tuple[str, ...] | UnsetType = UNSET
+    display_messages: dict[str, DisplayMessage | None] | UnsetType = UNSET
+    client_version: ClientVersion | None = None
     user_profiles: tuple[UserProfile, ...] = ()
     debug: Debug | None = None

@@ -195,13 +195,13 @@ async def test_a_changed_record_comes_back_changed_and_a_deleted_one_not(path: P
     assert (loaded.users, loaded.nodes, loaded.last_ids[Counter.NODE]) == ((ALICE,), (renamed,), 5)
 
 
-async def test_presence_is_not_kept(path: Path) -> None:
-    """Nobody is online after a start; whether a key has ended is looked up anew."""
+async def test_who_was_online_is_kept_and_what_time_does_is_not(path: Path) -> None:
+    """Clients come back after a restart; whether a key has ended is looked up anew."""
     database = await open_sqlite(path)
-    seen = replace(PLAIN, online=True, cap_version=142, expiry=NOW + timedelta(hours=1))
+    seen = replace(PLAIN, online=True, ending=True, cap_version=142, expiry=NOW + timedelta(hours=1))
     await database.commit([Insert(ALICE), Insert(seen)])
     [loaded] = (await reopened(database, path, NOW + timedelta(hours=1))).nodes
-    assert (loaded.online, loaded.cap_version, loaded.expired) == (False, 0, True)
+    assert (loaded.online, loaded.cap_version, loaded.ending, loaded.expired) == (True, 142, False, True)
 
 
 async def test_times_are_kept_in_utc(path: Path) -> None:

@@ -221,6 +221,7 @@ async def test_a_device_that_waits_for_approval_sees_nobody_until_it_is_in(
     assert (answer["MachineAuthorized"], answer["Error"], answer["AuthURL"]) == (False, "", "")
     new = Enrolled(client, tailnet.node_of(client).id)
     stream = await new.stream()
+    assert list(stream.netmap.display_messages) == ["device-approval-needed"]
     assert (stream.netmap.node.get("MachineAuthorized", False), stream.netmap.peers) == (False, {})
     assert new.id not in watching.netmap.peers
 
@@ -229,6 +230,7 @@ async def test_a_device_that_waits_for_approval_sees_nobody_until_it_is_in(
         stream, lambda netmap: netmap.node.get("MachineAuthorized") is True and witness.id in netmap.peers
     )
     await until(watching, lambda netmap: new.id in netmap.peers)
+    assert stream.netmap.display_messages == {}
 
     await tailnet.server.call("POST", f"node/{new.id}/authorize", {"authorized": False})
     await until(watching, lambda netmap: new.id not in netmap.peers)

@@ -1,4 +1,4 @@
-"""Device approval: nodes that wait for it, keys that need none, and whether administrators ask for it."""
+"""Device approval: who waits, keys that need none, whether it is asked for. Who is online, with which version."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,6 +14,8 @@ ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 def upgrade() -> None:
     # Who is in already stays in.
     op.add_column("nodes", sa.Column("authorized", sa.Boolean, nullable=False, server_default=sa.true()))
+    op.add_column("nodes", sa.Column("online", sa.Boolean, nullable=False, server_default=sa.false()))
+    op.add_column("nodes", sa.Column("cap_version", sa.Integer, nullable=False, server_default="0"))
     op.add_column(
         "pre_auth_keys", sa.Column("preauthorized", sa.Boolean, nullable=False, server_default=sa.false())
     )
@@ -28,4 +30,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("preferences")
     op.drop_column("pre_auth_keys", "preauthorized")
+    op.drop_column("nodes", "cap_version")
+    op.drop_column("nodes", "online")
     op.drop_column("nodes", "authorized")
