@@ -164,6 +164,7 @@ class FakePolicy:
     without_ipv4: frozenset[int] = frozenset()
     routeless: frozenset[int] = frozenset()
     approving: frozenset[str] = frozenset()
+    tags: frozenset[str] = frozenset({"tag:web", "tag:db"})
 
     def updated(self, changed: Iterable[Subject] = (), gone: Iterable[int] = ()) -> "FakePolicy":
         subjects = {**self.subjects, **{subject.id: subject for subject in changed}}
@@ -173,7 +174,7 @@ class FakePolicy:
         return replace(self, people=people)
 
     def class_of(self, node_id: int) -> object:
-        return self._owner(node_id)
+        return self._owner(node_id) if node_id in self.subjects else None
 
     def sees(self, viewer_id: int, peer_id: int) -> bool:
         if viewer_id == peer_id or not {viewer_id, peer_id} <= set(self.subjects):
@@ -220,11 +221,16 @@ class FakePolicy:
     def pools_of(self, kind: object) -> tuple[Network, ...]:
         return ()
 
+    def owns_tag(self, tag: str, *, person_id: int | None = None, node_id: int | None = None) -> bool:
+        """Who is not the first user owns all tags."""
+        return tag in self.tags and person_id != 1
+
     def approves(self, subject: Subject, route: Network) -> bool:
         return str(route) in self.approving
 
-    def _owner(self, node_id: int) -> int:
-        return self.subjects[node_id].user_id or TAGGED
+    def _owner(self, node_id: int) -> int | None:
+        """None for a node that the policy does not know."""
+        return (self.subjects[node_id].user_id or TAGGED) if node_id in self.subjects else None
 
 
 def both_ways(*pairs: tuple[int, int]) -> frozenset[tuple[int, int]]:

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from headscale.errors import Conflict
 from headscale.keys import ZERO_DISCO_KEY, ZERO_NODE_KEY, MachineKey, NodeKey
 from headscale.records import Advance, Counter, Insert, Node, RegisterMethod, Update, Write
 from headscale.state.addresses import allocate
@@ -122,7 +121,6 @@ def renew(
 
     Who was let in once is not asked about again, unless the terms say that somebody vouches now.
     """
-    _check_side(snapshot, node, terms)
     renewed = replace(
         described(snapshot, node, request.hostinfo),
         node_key=request.node_key,
@@ -155,16 +153,3 @@ def expiry_of(snapshot: Snapshot, moment: Moment, request: Request, terms: Terms
         return request.expiry
     default = snapshot.settings.node_expiry
     return moment.now + default if default is not None else None
-
-
-def _check_side(snapshot: Snapshot, node: Node, terms: Terms) -> None:
-    """A machine has one node of each user and one tagged node; one that changes sides must find its place free."""
-    if terms.user_id == node.user_id:
-        return
-    for other in snapshot.nodes_on(node.machine_key):
-        if other.id != node.id and other.user_id == terms.user_id:
-            whose = "this user" if terms.user_id is not None else "tags"
-            raise Conflict(
-                f"this machine already has a node of {whose} ({other.given_name}, number {other.id}): "
-                "delete the one that is not needed"
-            )

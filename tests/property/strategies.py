@@ -12,16 +12,26 @@ from hypothesis import strategies as st
 
 from headscale.errors import HeadscaleError
 from headscale.keys import DiscoKey, MachineKey, NodeKey, disco_key, machine_key, node_key
-from headscale.records import Node, PolicyText, Update
+from headscale.records import Node, PolicyText, RegisterMethod, Update
 from headscale.state.admission import Request
 from headscale.state.credentials import create_key, delete_key, draw_secret
 from headscale.state.effect import Effect, Moment, Step
-from headscale.state.nodes import delete_idle_ephemeral, delete_node, expire_due, expire_node, rename_node
+from headscale.state.login import log_in
+from headscale.state.nodes import (
+    delete_idle_ephemeral,
+    delete_node,
+    expire_due,
+    expire_node,
+    mark_ending,
+    rename_node,
+)
 from headscale.state.policy import Prepared, adopt_policy
-from headscale.state.presence import arrive, leave
+from headscale.state.preferences import authorize_node, set_device_approval
+from headscale.state.presence import arrive, leave, stay_away
 from headscale.state.register import register
 from headscale.state.report import report
 from headscale.state.snapshot import Snapshot, put_node
+from headscale.state.tags import set_tags
 from headscale.state.users import create_user, delete_user, rename_user
 from headscale.tailcfg.hostinfo import Hostinfo, NetInfo
 from headscale.tailcfg.maps import MapRequest
@@ -29,6 +39,7 @@ from tests.builders import NOW, TAGGED, both_ways, compiled, tailnet
 
 USERS: Final = ("alice", "bob", "carol")
 MACHINES: Final = 3
+TAGS: Final = (("tag:web",), ("tag:db", "tag:web"), ("tag:none",))
 # Real steps are never so close that two share a time that clients compare.
 STEP: Final = timedelta(milliseconds=7)
 LOGOUT: Final = NOW - timedelta(days=20_000)
@@ -50,6 +61,7 @@ ACTS: Final = (
     *("rename_node", "rename_user", "expire", "expire_later", "expire_later", "unexpire", "unexpire"),
     *("version", "delete", "delete_key", "create_user", "delete_user", "time", "expire_due", "idle"),
     *("policy", "policy", "policy", "routes", "routes", "approve"),
+    *("login", "login", "login_tagged", "tag", "authorize", "authorize", "approval", "warn", "restart"),
 )
 
 
@@ -248,6 +260,50 @@ class World:
 
         return step
 
+    def _login(self, act: Act, *, tags: tuple[str, ...] = ()) -> Step[Any] | None:
+        """Someone vouches for a machine as one of the users; every other time it has a new node key."""
+        machine, owner = act.who % MACHINES, self._user(act.what)
+        if owner is None:
+            return None
+        wanted = Request(
+            machine_key=_machine(machine),
+            node_key=self._node_key(machine, None if tags else owner, fresh=self.serial % 2 == 0),
+            hostinfo=Hostinfo(hostname=f"host{machine % 2}", request_tags=tags),
+            version=142,
+        )
+        return lambda snapshot, moment: log_in(
+            snapshot,
+            moment,
+            request=wanted,
+            user_id=owner,
+            method=RegisterMethod.OIDC,
+            vouched=act.what == 0,
+        )
+
+    def _login_tagged(self, act: Act) -> Step[Any] | None:
+        return self._login(act, tags=TAGS[act.what % 2])
+
+    def _tag(self, act: Act, node: Node) -> Step[Any]:
+        return lambda snapshot, moment: set_tags(
+            snapshot, moment, node_id=node.id, tags=TAGS[act.what % len(TAGS)]
+        )
+
+    def _authorize(self, act: Act, node: Node) -> Step[Any]:
+        return lambda snapshot, moment: authorize_node(
+            snapshot, moment, node_id=node.id, on=act.what % 2 == 0
+        )
+
+    def _approval(self, act: Act) -> Step[Any]:
+        return lambda snapshot, moment: set_device_approval(snapshot, moment, on=act.what % 2 == 0)
+
+    def _warn(self, act: Act) -> Step[Any]:
+        return mark_ending
+
+    def _restart(self, act: Act) -> Step[Any]:
+        """The server goes and comes; some of those who were online stay away."""
+        away = frozenset(node_id for node_id in self.snapshot.nodes if node_id % 2 == act.what % 2)
+        return lambda snapshot, moment: stay_away(snapshot, moment, node_ids=away)
+
     def _delete_key(self, act: Act) -> Step[Any] | None:
         keys = sorted(self.snapshot.pre_auth_keys)
         if not keys:
@@ -269,6 +325,7 @@ _NODELESS: Final = frozenset(
     {
         *("join", "join_tagged", "join_ephemeral", "rotate", "rename_user", "create_user", "delete_user"),
         *("delete_key", "time", "expire_due", "idle", "policy"),
+        *("login", "login_tagged", "approval", "warn", "restart"),
     }
 )
 

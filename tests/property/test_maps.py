@@ -79,6 +79,7 @@ def known(netmap: NetMap, now: datetime) -> dict[str, Any]:
         "filter": netmap.packet_filter,
         "ssh": netmap.ssh_policy,
         "domain": netmap.domain,
+        "notices": (netmap.health or [], netmap.display_messages),
     }
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from hypothesis import given
 
-from headscale.records import Delete, Insert, Node, PreAuthKey, Record, Update, User
+from headscale.records import Delete, Insert, Node, PreAuthKey, Preferences, Record, Update, User
 from headscale.state.snapshot import Snapshot, put_key, put_node, put_user, with_subjects
 from tests.builders import tailnet
 from tests.property.strategies import Act, World, histories
@@ -63,6 +63,20 @@ def test_the_policy_and_the_routes_are_those_of_a_fresh_start(history: list[Act]
 
 
 @given(history=histories())
+def test_who_waits_for_approval_sees_nobody_and_serves_nothing(history: list[Act]) -> None:
+    world = World()
+    for act in history:
+        world.play(act)
+        now = world.snapshot
+        waiting = {node.id for node in now.nodes.values() if not node.authorized}
+        assert waiting.isdisjoint(now.policy.subjects)
+        assert waiting.isdisjoint(now.gateways)
+        assert waiting.isdisjoint(now.primaries.values())
+        for node_id in now.nodes:
+            assert waiting.isdisjoint(now.policy.peers_of(node_id))
+
+
+@given(history=histories())
 def test_a_number_is_used_once(history: list[Act]) -> None:
     """Of nodes: one that is new has a higher number than any before it."""
     world, highest = World(), 0
@@ -81,6 +95,7 @@ def test_the_rows_are_the_records(history: list[Act]) -> None:
     rows: dict[tuple[type[Record], int], Record] = {
         (User, user.id): user for user in world.snapshot.users.values()
     }
+    rows[Preferences, 1] = world.snapshot.preferences
     for act in history:
         effect = world.play(act)
         for write in effect.writes if effect else ():
@@ -110,12 +125,15 @@ def test_who_is_touched_is_who_looks_different(history: list[Act]) -> None:
 
 
 def _records(snapshot: Snapshot) -> dict[tuple[type[Record], int], Record]:
-    every = [*snapshot.users.values(), *snapshot.pre_auth_keys.values(), *snapshot.nodes.values()]
+    every = [
+        *(*snapshot.users.values(), *snapshot.pre_auth_keys.values(), *snapshot.nodes.values()),
+        snapshot.preferences,
+    ]
     return {(type(record), record.id): _kept(record) for record in every}
 
 
 def _kept(record: Record) -> Record:
-    if isinstance(record, User | PreAuthKey):
+    if isinstance(record, User | PreAuthKey | Preferences):
         return record
     assert isinstance(record, Node)
-    return replace(record, online=False, expired=False, cap_version=0)
+    return replace(record, expired=False, ending=False)
