@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from headscale import tls
-from headscale.api.server import serve_api
+from headscale.api.server import ApiParts, serve_api
 from headscale.clock import Clock, SystemClock
 from headscale.config import Config, EmbeddedDERP, Listen, TLSFiles
+from headscale.control.asks import NodeAsks
 from headscale.control.dispatch import Dispatcher
 from headscale.control.housekeeping import housekeep
 from headscale.control.poll import PollHandler
@@ -34,6 +35,8 @@ from headscale.keys import NodeKey, machine_key
 from headscale.login.pages import LoginPages
 from headscale.login.pending import PendingLogins
 from headscale.mapper.fanout import Fanout
+from headscale.mapper.questions import PATH as ANSWERS_PATH
+from headscale.mapper.questions import Questions
 from headscale.policysource import PolicySource
 from headscale.state.preferences import let_waiting_in
 from headscale.state.restore import restore
@@ -96,8 +99,16 @@ async def running(
         )
         public = PublicPages(writer, server_key=machine_key(server_key.public), ping=database.ping)
         polls = PollHandler(writer, fanout, presence)
+        questions = Questions(fanout)
+        asks = NodeAsks(writer, questions, clock)
         dispatcher = Dispatcher(
             {
+                ("GET", "/machine/whoami"): asks.whoami,
+                ("POST", "/machine/audit-log"): asks.audit_log,
+                ("PATCH", "/machine/set-device-attr"): asks.set_attributes,
+                ("POST", "/machine/feature/query"): asks.query_feature,
+                ("POST", "/machine/update-health"): asks.update_health,
+                ("POST", ANSWERS_PATH): asks.answer_question,
                 ("POST", "/machine/register"): RegisterHandler(writer, logins, clock).handle,
                 ("POST", "/machine/map"): polls.handle,
             }
@@ -116,16 +127,16 @@ async def running(
         await _listen(stack, _web_app(routes), config.listen, certificate)
         stack.push_async_callback(upgrade.close)
         stack.callback(fanout.end_all)
-        await serve_api(
-            stack,
-            writer,
-            database.ping,
+        parts = ApiParts(
+            writer=writer,
+            ping=database.ping,
+            audit_events=database.audit_events,
             policy=policy,
             logins=logins,
+            questions=questions,
             clock=clock,
-            path=config.unix_socket,
-            mode=config.unix_socket_mode,
         )
+        await serve_api(stack, parts, path=config.unix_socket, mode=config.unix_socket_mode)
         yield App(config, writer, fanout, policy, config.tailnet.server_url, failed)
 
 

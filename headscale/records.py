@@ -4,6 +4,7 @@ Also the rows-to-write vocabulary (`Insert`, `Update`, `Delete`, `Advance`) in w
 must be durable before anyone is told, and the settings of a tailnet that steps and maps depend on.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -15,6 +16,7 @@ from headscale.tailcfg.dns import DNSRecord
 from headscale.tailcfg.hostinfo import Hostinfo
 
 Address = IPv4Address | IPv6Address
+AttributeValue = str | int | float | bool
 
 # The account under which clients see tagged nodes: nobody's, and never a row. The number is the peer's.
 TAGGED_USER_ID: Final = 2147455555
@@ -98,6 +100,7 @@ class Node:
     register_method: RegisterMethod = RegisterMethod.AUTH_KEY
     auth_key_id: int | None = None
     approved_routes: tuple[str, ...] = ()
+    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
     expiry: datetime | None = None
     last_seen: datetime | None = None
     created_at: datetime
@@ -127,6 +130,18 @@ class PolicyText:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEvent:
+    """Who did what; `told_at` is when, as the actor's own clock had it."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    details: str = ""
+    told_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Preferences:
     """What administrators decide while the server runs; there is one row of it."""
 
@@ -145,9 +160,10 @@ class Counter(StrEnum):
     NODE = "node"
     PRE_AUTH_KEY = "pre_auth_key"
     POLICY = "policy"
+    AUDIT = "audit"
 
 
-Record = User | PreAuthKey | Node | PolicyText | Preferences
+Record = User | PreAuthKey | Node | PolicyText | Preferences | AuditEvent
 
 
 @dataclass(frozen=True, slots=True)

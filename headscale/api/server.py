@@ -4,15 +4,18 @@ import os
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from aiohttp import web
 
 from headscale.api.problems import problems
+from headscale.api.v1.audit import AuditEvents, AuditLog
 from headscale.api.v1.auth import Logins
 from headscale.api.v1.body import answer
 from headscale.api.v1.nodes import Nodes
+from headscale.api.v1.pings import Pings
 from headscale.api.v1.policy import Policies
 from headscale.api.v1.preauthkeys import PreAuthKeys
 from headscale.api.v1.preferences import PreferencesApi
@@ -20,6 +23,7 @@ from headscale.api.v1.users import Users
 from headscale.clock import Clock
 from headscale.errors import Unavailable
 from headscale.login.pending import PendingLogins
+from headscale.mapper.questions import Questions
 from headscale.policysource import PolicySource
 from headscale.state.writer import Writer
 
@@ -28,52 +32,50 @@ BODY_MAX_BYTES: Final = 1024 * 1024
 SOCKET_PATH_MAX: Final = 108
 
 
-async def serve_api(
-    stack: AsyncExitStack,
-    writer: Writer,
-    ping: Callable[[], Awaitable[None]],
-    *,
-    policy: PolicySource,
-    logins: PendingLogins,
-    clock: Clock,
-    path: Path,
-    mode: int,
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiParts:
+    """What the API is a door to. `ping` raises Unavailable when the database does not answer."""
+
+    writer: Writer
+    ping: Callable[[], Awaitable[None]]
+    audit_events: AuditEvents
+    policy: PolicySource
+    logins: PendingLogins
+    questions: Questions
+    clock: Clock
+
+
+async def serve_api(stack: AsyncExitStack, parts: ApiParts, *, path: Path, mode: int) -> None:
     """Serve the API on this socket until the stack unwinds; a stale socket file is replaced.
 
     The caller holds the database's lock, so that a socket that is there belongs to nobody.
     """
-    app = api_app(writer, ping, policy=policy, logins=logins, clock=clock)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(api_app(parts), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     await web.SockSite(runner, _bind(path, mode)).start()
     stack.callback(path.unlink, missing_ok=True)
 
 
-def api_app(
-    writer: Writer,
-    ping: Callable[[], Awaitable[None]],
-    *,
-    policy: PolicySource,
-    logins: PendingLogins,
-    clock: Clock,
-) -> web.Application:
+def api_app(parts: ApiParts) -> web.Application:
     """The API as an application of its own, without a login."""
+    writer = parts.writer
 
     async def health(request: web.Request) -> web.Response:
-        await ping()
+        await parts.ping()
         trouble = writer.snapshot.policy_problem
         return answer({"databaseConnectivity": True} | ({"policyProblem": trouble} if trouble else {}))
 
     app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[problems])
     app.add_routes([web.get("/api/v1/health", health)])
     app.add_routes(Users(writer).routes())
-    app.add_routes(PreAuthKeys(writer, clock).routes())
-    app.add_routes(Nodes(writer, clock).routes())
-    app.add_routes(Policies(writer, policy).routes())
-    app.add_routes(Logins(writer, logins).routes())
+    app.add_routes(PreAuthKeys(writer, parts.clock).routes())
+    app.add_routes(Nodes(writer, parts.clock).routes())
+    app.add_routes(Pings(writer, parts.questions, parts.clock).routes())
+    app.add_routes(Policies(writer, parts.policy).routes())
+    app.add_routes(Logins(writer, parts.logins).routes())
     app.add_routes(PreferencesApi(writer).routes())
+    app.add_routes(AuditLog(parts.audit_events).routes())
     return app
 
 

@@ -1,13 +1,16 @@
 """headscale nodes …"""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 
-from headscale.cli.client import call, segment
+from headscale.cli.client import Patience, call, segment
 from headscale.cli.framework import Command, Group
 from headscale.cli.output import confirm, moment, show, show_table
+
+# Longer than the server waits for the client.
+PING = Patience(answer=timedelta(seconds=15))
 
 
 @click.group(cls=Group, aliases=("node",))
@@ -80,6 +83,16 @@ def approve(identifier: str, revoke: bool) -> None:
     path = f"/api/v1/node/{segment(identifier)}/authorize"
     node = call("POST", path, body={"authorized": not revoke})["node"]
     show(node, text=f"Node {node['givenName']} {'is in' if node['authorized'] else 'waits for approval'}")
+
+
+@nodes.command(cls=Command)
+@click.option("-i", "--identifier", required=True, help="The node's ID.")
+def ping(identifier: str) -> int:
+    """Ask a node's client whether it answers; the exit code is 1 when it does not."""
+    pong = call("POST", f"/api/v1/node/{segment(identifier)}/ping", patience=PING)
+    took = f"{pong['seconds'] * 1000:.0f} ms"
+    show(pong, text=f"answered after {took}" if pong["answered"] else f"no answer: {pong['reason']}")
+    return 0 if pong["answered"] else 1
 
 
 @nodes.command(cls=Command)

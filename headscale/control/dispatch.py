@@ -11,34 +11,32 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[Exchange], Awaitable[None]]
 
-# What current clients may ask and this server does not do yet; they log the answer and go on.
-NOT_DONE: Final = frozenset(
-    {
-        "/machine/set-dns",
-        "/machine/id-token",
-        "/machine/feature/query",
-        "/machine/update-health",
-        "/machine/audit-log",
-        "/machine/set-device-attr",
-        "/machine/whoami",
-    }
-)
+# What current clients may ask and this server does not offer. They show the text, or log it and go on; where one ends
+# in a slash everything below it is meant.
+NOT_OFFERED: Final[Mapping[str, str]] = {
+    "/machine/id-token": "this server issues no ID tokens: it is no OpenID Connect issuer",
+    "/machine/set-dns": "this server publishes no DNS records, so that there are no certificates for nodes",
+    "/machine/tka/": "this server has no tailnet lock",
+    "/machine/webclient/": "this server opens no web client sessions: use `tailscale web` on the device itself",
+    "/machine/ssh/action/": "this server asks nobody before an SSH session: no rule of its has a check",
+}
 
 
 class Dispatcher:
-    """Routes by method and path; the host is not looked at, because clients put anything there."""
+    """Routes by method and path; the host is not looked at, because clients put anything there.
+
+    A path that ends in a slash stands for everything below it.
+    """
 
     def __init__(self, handlers: Mapping[tuple[str, str], Handler]) -> None:
         self._handlers = handlers
+        self._below = tuple(path for _, path in handlers if path.endswith("/"))
 
     async def __call__(self, exchange: Exchange) -> None:
-        handler = self._handlers.get((exchange.method, exchange.path))
+        path = self._route(exchange.path)
+        handler = self._handlers.get((exchange.method, path))
         if handler is None:
-            known = any(path == exchange.path for _, path in self._handlers)
-            status = 405 if known else 501 if exchange.path in NOT_DONE else 404
-            await exchange.respond(
-                status, f"no {exchange.method} {exchange.path} here\n".encode(), content_type=TEXT_TYPE
-            )
+            await self._refuse(exchange, path)
             return
         try:
             await handler(exchange)
@@ -49,3 +47,15 @@ class Dispatcher:
             log.exception("request failed path=%s", exchange.path)
             if not exchange.started:
                 await exchange.respond(500, b"internal error\n", content_type=TEXT_TYPE)
+
+    def _route(self, path: str) -> str:
+        return next((prefix for prefix in self._below if path.startswith(prefix)), path)
+
+    async def _refuse(self, exchange: Exchange, path: str) -> None:
+        for not_offered, why in NOT_OFFERED.items():
+            if path == not_offered or (not_offered.endswith("/") and path.startswith(not_offered)):
+                await exchange.respond(501, f"{why}\n".encode(), content_type=TEXT_TYPE)
+                return
+        status = 405 if any(path == known for _, known in self._handlers) else 404
+        text = f"no {exchange.method} {exchange.path} here\n"
+        await exchange.respond(status, text.encode(), content_type=TEXT_TYPE)

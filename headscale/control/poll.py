@@ -8,10 +8,10 @@ import asyncio
 import logging
 
 from headscale.control.exchange import TEXT_TYPE, Exchange
+from headscale.control.identity import asking_node
 from headscale.control.presence import Presence
 from headscale.control.register import too_old
 from headscale.errors import NotFound
-from headscale.keys import NodeKey
 from headscale.mapper.fanout import Fanout
 from headscale.mapper.stream import Stream
 from headscale.records import Node
@@ -40,9 +40,7 @@ class PollHandler:
         if (complaint := too_old(request.version)) is not None:
             await exchange.respond(400, complaint.encode(), content_type=TEXT_TYPE)
             return
-        node = self._writer.snapshot.node_of(NodeKey(request.node_key.lower()), exchange.machine_key)
-        if node is None:
-            raise NotFound("node not found: this node key is not registered for this machine")
+        node = asking_node(self._writer.snapshot, exchange, request.node_key)
         if request.stream:
             await self._stream(exchange, request, node)
             return

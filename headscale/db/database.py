@@ -26,6 +26,7 @@ from headscale.db import tables
 from headscale.errors import Unavailable
 from headscale.records import (
     Advance,
+    AuditEvent,
     Counter,
     Insert,
     Node,
@@ -91,6 +92,14 @@ class Database:
         async with self._engine.connect() as connection:
             row = (await connection.execute(query)).one_or_none()
         return tables.policy_of(row) if row is not None else None
+
+    async def audit_events(self, *, before: int | None, at_most: int) -> tuple[AuditEvent, ...]:
+        """The newest events of the audit log, newest first, or those before the one with this id."""
+        query = select(tables.audit_events).order_by(tables.audit_events.c.id.desc()).limit(at_most)
+        if before is not None:
+            query = query.where(tables.audit_events.c.id < before)
+        async with self._engine.connect() as connection:
+            return tuple(map(tables.event_of, await connection.execute(query)))
 
     async def commit(self, writes: Sequence[Write]) -> None:
         """All of these rows, or none and an exception; durable when it returns."""

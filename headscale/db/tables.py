@@ -5,6 +5,7 @@ of a machine for each user), so that a bug above is a refused commit and never a
 """
 
 import ipaddress
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,6 +32,8 @@ from sqlalchemy.engine import Dialect
 
 from headscale.keys import DiscoKey, MachineKey, NodeKey
 from headscale.records import (
+    AttributeValue,
+    AuditEvent,
     Counter,
     Node,
     PolicyText,
@@ -81,6 +84,19 @@ class Strings(TypeDecorator[tuple[str, ...]]):
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...]:
         return msgspec.json.decode(value, type=tuple[str, ...]) if value else ()
+
+
+class Attributes(TypeDecorator[Mapping[str, AttributeValue]]):
+    """A node's attributes as a JSON object."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Mapping[str, AttributeValue] | None, dialect: Dialect) -> str:
+        return msgspec.json.encode(dict(value or {})).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Mapping[str, AttributeValue]:
+        return msgspec.json.decode(value, type=dict[str, AttributeValue]) if value else {}
 
 
 class HostinfoJSON(TypeDecorator[Hostinfo]):
@@ -154,6 +170,7 @@ nodes = Table(
     Column("register_method", String(16), nullable=False),
     Column("auth_key_id", ForeignKey("pre_auth_keys.id")),
     Column("approved_routes", Strings, nullable=False),
+    Column("attributes", Attributes, nullable=False, server_default="{}"),
     Column("expiry", UtcDateTime),
     Column("last_seen", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
@@ -173,6 +190,17 @@ policies = Table(
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
     Column("data", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+)
+
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("details", Text, nullable=False),
+    Column("told_at", UtcDateTime),
 )
 
 preferences = Table(
@@ -203,6 +231,8 @@ def table_of(record: Record) -> Table:
             return policies
         case Preferences():
             return preferences
+        case AuditEvent():
+            return audit_events
 
 
 def row_of(record: Record) -> dict[str, Any]:
@@ -245,6 +275,11 @@ def policy_of(row: Any) -> PolicyText:
     return PolicyText(id=row.id, text=row.data, created_at=row.created_at)
 
 
+def event_of(row: Any) -> AuditEvent:
+    """An `audit_events` row as a record."""
+    return AuditEvent(**row._mapping)
+
+
 def preferences_of(row: Any) -> Preferences:
     """The `preferences` row as a record."""
     return Preferences(**row._mapping)
@@ -255,4 +290,5 @@ COUNTED: dict[Counter, Table] = {
     Counter.NODE: nodes,
     Counter.PRE_AUTH_KEY: pre_auth_keys,
     Counter.POLICY: policies,
+    Counter.AUDIT: audit_events,
 }

@@ -17,6 +17,7 @@ from headscale.mapper.round import Round, framed
 from headscale.mapper.stream import Stream
 from headscale.records import Node
 from headscale.state.writer import Writer
+from headscale.tailcfg.asks import PingRequest
 from headscale.tailcfg.maps import MapResponse
 
 # The client gives up after 120 s of silence; the spread keeps a fleet from answering in step.
@@ -56,6 +57,15 @@ class Fanout:
         """Forget a stream whose client went away."""
         if self._streams.get(stream.node_id) is stream:
             del self._streams[stream.node_id]
+
+    def ping(self, node_id: int, ping: PingRequest) -> bool:
+        """Put a question to a node's client; False when it has no stream that takes one now."""
+        stream = self._streams.get(node_id)
+        if stream is None or stream.sent is None or not stream.sink.writable:
+            return False
+        message = MapResponse(control_time=self._clock.now(), ping_request=ping)
+        self._send(stream, framed(message, compress=stream.compress))
+        return True
 
     def drained(self) -> None:
         """A stream can be written again."""

@@ -36,4 +36,5 @@ def restore(
         last_node_id=max(snapshot.last_node_id, last_ids.get(Counter.NODE, 0)),
         last_key_id=max(snapshot.last_key_id, last_ids.get(Counter.PRE_AUTH_KEY, 0)),
         last_policy_id=last_ids.get(Counter.POLICY, 0),
+        last_audit_id=last_ids.get(Counter.AUDIT, 0),
     )

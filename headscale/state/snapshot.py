@@ -73,6 +73,7 @@ class Snapshot:
     last_node_id: int = 0
     last_key_id: int = 0
     last_policy_id: int = 0
+    last_audit_id: int = 0
 
     @property
     def needs_approval(self) -> bool:

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from headscale.keys import ZERO_DISCO_KEY
+from headscale.tailcfg.asks import PingRequest
 from headscale.tailcfg.derpmap import DERPMap
 from headscale.tailcfg.dns import DNSConfig
 from headscale.tailcfg.filters import FilterRule
@@ -55,6 +56,7 @@ class MapResponse(
     """
 
     control_time: datetime
+    ping_request: PingRequest | None = None
     keep_alive: bool = False
     node: Node | None = None
     derp_map: DERPMap | None = None

@@ -222,7 +222,7 @@ def test_every_verb_of_the_peer_is_there() -> None:
     assert {"create", "c", "new", "list", "ls", "show", "destroy", "delete", "rename", "mv"} == names["users"]
     assert {
         *("list", "ls", "show", "expire", "logout", "exp", "e", "rename", "delete", "del"),
-        *("tag", "tags", "t", "register", "approve", "authorize"),
+        *("tag", "tags", "t", "register", "approve", "authorize", "ping"),
     } == names["nodes"]
     assert {"register", "approve", "reject"} == names["auth"]
     assert {
