@@ -26,10 +26,12 @@ from headscale.control.public import PublicPages
 from headscale.control.register import RegisterHandler
 from headscale.control.upgrade import ControlUpgrade
 from headscale.db.database import Database, Loaded, open_sqlite
-from headscale.derp.regions import EmbeddedRegion, embedded_region, merge, parse_yaml
+from headscale.derp.fetch import MapCache
+from headscale.derp.regions import EmbeddedRegion, embedded_region, hosts_of
 from headscale.derp.server import DerpServer
 from headscale.derp.stun import StunProtocol
-from headscale.errors import Malformed, Unavailable
+from headscale.derpsource import DerpSource
+from headscale.errors import Unavailable
 from headscale.keyfiles import load_or_create
 from headscale.keys import NodeKey, machine_key
 from headscale.login.pages import LoginPages
@@ -85,10 +87,11 @@ async def running(
         certificate = _main_certificate(config)
         relay_certificate = _relay_certificate(config, clock) if certificate is None else None
         kept = await database.load(clock.now())
-        writer = _writer(database, kept, config, clock=clock, relay=relay_certificate)
+        relays = _relays(config, relay_certificate)
+        writer = _writer(database, kept, config, clock=clock, derp_map=await relays.first())
         fanout = Fanout(writer, clock)
         presence = Presence(writer) if grace_s is None else Presence(writer, grace_s=grace_s)
-        failed = await _start_tasks(stack, writer, fanout, presence)
+        failed = await _start_tasks(stack, writer, fanout, presence, relays)
         policy = PolicySource(writer, config.policy)
         await policy.start(kept.policy, database.policy_before)
         await writer.apply(let_waiting_in)
@@ -116,7 +119,7 @@ async def running(
         upgrade = ControlUpgrade(server_key, clock, dispatcher)
         routes = [*public.routes(), *LoginPages(logins).routes(), *upgrade.routes()]
         if config.derp is not None:
-            derp = _start_relay(stack, config.derp, clock, public)
+            derp = _start_relay(stack, config.derp, clock, public, writer)
             await _listen_stun(stack, config.derp.stun_listen)
             routes += (
                 derp.routes()
@@ -150,12 +153,10 @@ async def _open_database(stack: AsyncExitStack, config: Config) -> Database:
     return database
 
 
-def _writer(
-    database: Database, kept: Loaded, config: Config, *, clock: Clock, relay: tls.ServerCertificate | None
-) -> Writer:
+def _writer(database: Database, kept: Loaded, config: Config, *, clock: Clock, derp_map: DERPMap) -> Writer:
     snapshot = restore(
         settings=config.tailnet,
-        derp_map=derp_map_of(config, relay),
+        derp_map=derp_map,
         users=kept.users,
         pre_auth_keys=kept.pre_auth_keys,
         nodes=kept.nodes,
@@ -167,23 +168,15 @@ def _writer(
     return Writer(snapshot, database, clock)
 
 
-def derp_map_of(config: Config, relay: tls.ServerCertificate | None) -> DERPMap:
-    """The relays that clients are told of: from files, and our own."""
-    sources = []
-    for path in config.derp_paths:
-        try:
-            sources.append(parse_yaml(path.read_bytes()))
-        except OSError as problem:
-            raise Unavailable(f"derp.paths: {path} cannot be read: {problem.strerror}") from problem
-        except Malformed as problem:
-            raise Malformed(f"derp.paths: {path}: {problem}") from None
-    embedded = _embedded_region(config, relay) if config.derp is not None else None
-    derp_map = merge(sources, embedded=embedded)
-    if not derp_map.regions:
-        raise Malformed(
-            "no DERP relay is configured, and clients cannot work without one: set derp.server.enabled"
-        )
-    return derp_map
+def _relays(config: Config, relay: tls.ServerCertificate | None) -> DerpSource:
+    """The relays that clients are told of: other people's, and our own."""
+    is_told = config.derp is not None and config.derp.adds_region
+    return DerpSource(
+        config.derp_sources,
+        embedded=_embedded_region(config, relay) if is_told else None,
+        tailnet=config.tailnet.dns.base_domain or config.tailnet.server_url,
+        cache=MapCache(config.data_dir / "derp-maps"),
+    )
 
 
 def _embedded_region(config: Config, relay: tls.ServerCertificate | None) -> DERPRegion:
@@ -231,17 +224,24 @@ def _context(files: TLSFiles) -> ssl.SSLContext:
     return tls.server_context(certificate_path=files.certificate, key_path=files.key)
 
 
-def _start_relay(stack: AsyncExitStack, derp: EmbeddedDERP, clock: Clock, public: PublicPages) -> DerpServer:
+def _start_relay(
+    stack: AsyncExitStack, derp: EmbeddedDERP, clock: Clock, public: PublicPages, writer: Writer
+) -> DerpServer:
     async def admit(node_key: NodeKey, source: str) -> bool:
         return not derp.verify_clients or public.may_relay(node_key)
 
-    server = DerpServer(load_or_create(derp.key_path), clock, admit)
+    server = DerpServer(
+        load_or_create(derp.key_path),
+        clock,
+        admit,
+        bootstrap_hosts=lambda: hosts_of(writer.snapshot.derp_map),
+    )
     stack.push_async_callback(server.close)
     return server
 
 
 async def _start_tasks(
-    stack: AsyncExitStack, writer: Writer, fanout: Fanout, presence: Presence
+    stack: AsyncExitStack, writer: Writer, fanout: Fanout, presence: Presence, relays: DerpSource
 ) -> asyncio.Future[None]:
     """The tasks of the server's life. The future fails when one of them does: then nothing can be trusted."""
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -267,6 +267,7 @@ async def _start_tasks(
     stack.push_async_callback(drain, start("writer", writer.run()))
     stack.push_async_callback(stop, start("fanout", fanout.run()))
     stack.push_async_callback(stop, start("housekeeping", housekeep(writer)))
+    stack.push_async_callback(stop, start("relay maps", relays.run(writer)))
     stack.push_async_callback(presence.close)
     return failed
 

@@ -36,7 +36,7 @@ class EmbeddedDERP:
     """The relay inside the server.
 
     On the main listener when that has a certificate; else on `tls_listen` with a self-signed one that clients
-    are told to pin.
+    are told to pin. `adds_region`: clients are told of it without the operator's own map.
     """
 
     key_path: Path
@@ -49,6 +49,16 @@ class EmbeddedDERP:
     tls_dir: Path
     ipv4: IPv4Address | None = None
     ipv6: IPv6Address | None = None
+    adds_region: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DerpSources:
+    """Maps of other relays. `frequency` None: each URL is fetched once in the life of the server."""
+
+    urls: tuple[str, ...] = ()
+    paths: tuple[Path, ...] = ()
+    frequency: timedelta | None = None
 
 
 class PolicyMode(StrEnum):
@@ -79,7 +89,7 @@ class Config:
     unix_socket: Path
     unix_socket_mode: int = 0o770
     derp: EmbeddedDERP | None = None
-    derp_paths: tuple[Path, ...] = ()
+    derp_sources: DerpSources = DerpSources()
     tailnet: TailnetSettings
     policy: PolicySettings = field(default_factory=PolicySettings)
     login_lifetime: timedelta = LOGIN_LIFETIME

@@ -24,6 +24,7 @@ from headscale.config import (
     LOGIN_LIFETIME,
     LOGINS_MAX,
     Config,
+    DerpSources,
     EmbeddedDERP,
     Listen,
     PolicyMode,
@@ -45,6 +46,8 @@ DEFAULT_LISTEN: Final = Listen(host="", port=8080)
 EPHEMERAL_MIN: Final = timedelta(seconds=65)
 # A region's id is carried where a port would be (clients before capability version 111).
 REGION_ID_MAX: Final = 65535
+DERP_FREQUENCY: Final = timedelta(hours=3)
+DERP_FREQUENCY_MIN: Final = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +212,7 @@ def _assemble(
         unix_socket=values.get("unix_socket") or default_socket(data_dir),
         unix_socket_mode=values.get("unix_socket_permission", 0o770),
         derp=_derp(values, data_dir, listen),
-        derp_paths=values.get("derp.paths", ()),
+        derp_sources=_derp_sources(values),
         tailnet=_tailnet(values, listen, is_tls=tls is not None),
         policy=_policy(values),
         login_lifetime=_above_zero(values, "tuning.register_cache_expiration", LOGIN_LIFETIME),
@@ -258,17 +261,14 @@ def _policy(values: _Values) -> PolicySettings:
 
 
 def _derp(values: _Values, data_dir: Path, listen: Listen) -> EmbeddedDERP | None:
-    enabled = values.get("derp.server.enabled", True)
-    for path in values.get("derp.paths", ()):
-        if not path.is_file():
-            values.complain("derp.paths", f"there is no file {path}")
-    if not enabled or not values.get("derp.server.automatically_add_embedded_derp_region", True):
-        if not values.get("derp.paths", ()):
-            values.complain(
-                "derp.server.enabled",
-                "clients cannot work without a relay: turn this one on, or name others in derp.paths"
-                + (" (derp.urls comes with a later version)" if values.has("derp.urls") else ""),
-            )
+    is_on = values.get("derp.server.enabled", True)
+    adds_region = values.get("derp.server.automatically_add_embedded_derp_region", True)
+    if not (is_on and adds_region) and not values.get("derp.paths", ()) and not values.get("derp.urls", ()):
+        values.complain(
+            "derp.server.enabled" if not is_on else "derp.server.automatically_add_embedded_derp_region",
+            "clients cannot work without a relay: turn this on, or name others in derp.paths or derp.urls",
+        )
+    if not is_on:
         return None
     region_id = values.get("derp.server.region_id", 999)
     if not 0 < region_id <= REGION_ID_MAX:
@@ -284,7 +284,34 @@ def _derp(values: _Values, data_dir: Path, listen: Listen) -> EmbeddedDERP | Non
         tls_dir=data_dir,
         ipv4=values.get("derp.server.ipv4"),
         ipv6=values.get("derp.server.ipv6"),
+        adds_region=adds_region,
     )
+
+
+def _derp_sources(values: _Values) -> DerpSources:
+    for path in values.get("derp.paths", ()):
+        if not path.is_file():
+            values.complain("derp.paths", f"there is no file {path}")
+    for url in values.get("derp.urls", ()):
+        if not _is_web_url(url):
+            values.complain("derp.urls", f"{url!r} is not http:// or https:// with a host")
+    frequency: timedelta = values.get("derp.update_frequency", DERP_FREQUENCY)
+    if timedelta() < frequency < DERP_FREQUENCY_MIN:
+        values.complain("derp.update_frequency", "must be at least 1s, or 0 for never")
+    follows = values.get("derp.auto_update_enabled", True) and frequency
+    return DerpSources(
+        urls=values.get("derp.urls", ()),
+        paths=values.get("derp.paths", ()),
+        frequency=frequency if follows else None,
+    )
+
+
+def _is_web_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in ("http", "https") and bool(url.hostname) and (url.port or 1) > 0
+    except ValueError:
+        return False
 
 
 def _tailnet(values: _Values, listen: Listen, *, is_tls: bool) -> TailnetSettings:
@@ -332,12 +359,7 @@ def _server_url(values: _Values, listen: Listen, *, is_tls: bool) -> str:
         host = listen.host if listen.host not in ("", "0.0.0.0", "::") else primary_address()  # noqa: S104
         host = f"[{host}]" if ":" in host else host
         return f"{'https' if is_tls else 'http'}://{host}:{listen.port}"
-    try:
-        url = urlsplit(given)
-        valid = url.scheme in ("http", "https") and bool(url.hostname) and (url.port or 1) > 0
-    except ValueError:
-        valid = False
-    if not valid:
+    if not _is_web_url(given):
         values.complain("server_url", f"{given!r} is not http:// or https:// with a host")
         return "http://invalid"
     return given.rstrip("/")

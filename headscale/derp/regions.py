@@ -110,6 +110,19 @@ def parse_yaml(text: bytes) -> Regions:
         raise Malformed(f"not a DERP map: {error}") from error
 
 
+def parse(text: bytes) -> Regions:
+    """A map in a file, in either form; raises Malformed.
+
+    JSON is not quite YAML (a tab may stand before a value), so what begins as an object is read as JSON first.
+    """
+    if text.lstrip().startswith(b"{"):
+        try:
+            return _regions(msgspec.json.decode(text))
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            pass  # a flow mapping of YAML, or wrong in both: YAML's complaint has the line
+    return parse_yaml(text)
+
+
 def merge(sources: Iterable[Regions], *, embedded: DERPRegion | None = None) -> DERPMap:
     """One map of all regions, in order of their IDs; a later source wins, the embedded region wins its ID."""
     merged: dict[int, DERPRegion | None] = {}
@@ -139,6 +152,12 @@ def spread(derp_map: DERPMap, *, tailnet: str) -> DERPMap:
             for region_id, region in derp_map.regions.items()
         },
     )
+
+
+def hosts_of(derp_map: DERPMap) -> list[str]:
+    """The names of relays that a client has to resolve."""
+    nodes = (node for region in derp_map.regions.values() for node in region.nodes)
+    return sorted({node.host_name for node in nodes if _address(node.host_name) is None})
 
 
 def for_client(derp_map: DERPMap, capver: int) -> DERPMap:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headscale.config import Config, Listen, PolicyMode, PolicySettings
+from headscale.config import Config, DerpSources, Listen, PolicyMode, PolicySettings
 from headscale.configfile import (
     BadConfig,
     default_data_dir,
@@ -72,11 +72,28 @@ def test_no_file_is_a_server_with_everything_it_needs(
     assert config.later == ()
 
 
-def test_the_peers_example_lacks_only_a_relay_of_ours(complaints: Callable[..., list[str]]) -> None:
-    """It takes its relays from a URL, which comes later here; the complaint says so and what to do."""
-    [complaint] = complaints(EXAMPLE.read_text())
-    assert complaint.startswith("file:15: derp.server.enabled: clients cannot work without a relay")
-    assert "derp.urls comes with a later version" in complaint
+def test_the_peers_example_loads_as_it_is(load: Load) -> None:
+    """It takes its relays from a URL."""
+    config = load(EXAMPLE.read_text())
+    assert config.derp is None
+    assert config.derp_sources == DerpSources(
+        urls=("https://controlplane.tailscale.com/derpmap/default",), frequency=timedelta(hours=3)
+    )
+
+
+@pytest.mark.parametrize("line", ["auto_update_enabled: false", "update_frequency: 0"])
+def test_maps_may_be_fetched_only_once(load: Load, line: str) -> None:
+    config = load(f"derp:\n  urls: [https://a.example/map]\n  {line}")
+    assert config.derp_sources.frequency is None
+
+
+def test_our_relay_may_stand_in_a_map_of_the_operators(load: Load, tmp_path: Path) -> None:
+    """It runs all the same."""
+    (tmp_path / "map.yaml").write_text("regions: {}")
+    config = load("derp:\n  server: {automatically_add_embedded_derp_region: false}\n  paths: [map.yaml]")
+    assert config.derp is not None
+    assert not config.derp.adds_region
+    assert config.derp_sources.paths == (tmp_path / "map.yaml",)
 
 
 def test_the_peers_example_loads_with_a_relay(load: Load) -> None:
@@ -112,7 +129,7 @@ def test_the_peers_example_loads_with_a_relay(load: Load) -> None:
 
 def test_keys_of_later_features_are_accepted_and_named(load: Load) -> None:
     config = load(EXAMPLE.read_text(), HEADSCALE_DERP_SERVER_ENABLED="1")
-    assert {"metrics_listen_addr", "derp.urls", "tuning.node_store_batch_size"} <= set(config.later)
+    assert {"metrics_listen_addr", "acme_url", "tuning.node_store_batch_size"} <= set(config.later)
     assert not {"policy.mode", "acme_email", "listen_addr", "dns.base_domain"} & set(config.later)
     assert list(config.later) == sorted(config.later)
 
