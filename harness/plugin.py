@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import shlex
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from harness.strict import strict, unavailable
 if TYPE_CHECKING:  # nothing heavy at import: the plugin is loaded for every pytest run of its environment
     from harness.backends.network import Backend, Network
     from harness.servers.base import ControlServer
+    from harness.servers.configuration import Configuration
     from harness.tailnet import Tailnet
     from harness.versions import Release
 
@@ -153,13 +154,18 @@ async def releases(request: pytest.FixtureRequest, backend: "Backend") -> "tuple
 
 
 MakeTailnet = Callable[..., Awaitable["Tailnet"]]
+Configure = Callable[["Network"], Awaitable[Mapping[str, Any]]]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def make_tailnet(
     request: pytest.FixtureRequest, backend: "Backend", releases: "tuple[Release, ...]"
 ) -> AsyncIterator[MakeTailnet]:
-    """Makes tailnets for this test: `await make_tailnet(ephemeral_timeout=…)`."""
+    """Makes tailnets for this test: `await make_tailnet(config={"dns.search_domains": ["corp.example"]})`.
+
+    `config` are keys of the server's configuration, or what gives them for the tailnet's network; `files` lie beside it
+    under these names.
+    """
     opened: list[Tailnet] = []
     async with _maker(request, backend, releases, opened) as make:
         yield make
@@ -177,18 +183,27 @@ async def _maker(
 ) -> AsyncIterator[MakeTailnet]:
     """What makes tailnets that last as long as the context, adding each to those that are open."""
     from harness.history import History
+    from harness.servers.configuration import Configuration
     from harness.tailnet import open_tailnet
 
     check_needs(request.node, backend)
     async with AsyncExitStack() as stack:
 
         async def make(
-            *, ephemeral_timeout: timedelta = timedelta(minutes=30), with_tls: bool = False
+            *,
+            ephemeral_timeout: timedelta = timedelta(minutes=30),
+            with_tls: bool = False,
+            config: "Mapping[str, Any] | Configure | None" = None,
+            files: Mapping[str, str] | None = None,
         ) -> "Tailnet":
             network = await stack.enter_async_context(
                 backend.network(_network_name(request.node, len(opened)))
             )
-            server = _server(request, network, ephemeral_timeout, with_tls=with_tls)
+            keys = await config(network) if callable(config) else config
+            configuration = Configuration(keys or {}, files or {})
+            server = _server(
+                request, network, ephemeral_timeout, with_tls=with_tls, configuration=configuration
+            )
             tailnet = await stack.enter_async_context(open_tailnet(server, network, releases, History()))
             opened.append(tailnet)
             return tailnet
@@ -236,7 +251,12 @@ def check_needs(node: pytest.Item | pytest.Module, backend: "Backend") -> None:
 
 
 def _server(
-    request: pytest.FixtureRequest, network: "Network", ephemeral_timeout: timedelta, *, with_tls: bool
+    request: pytest.FixtureRequest,
+    network: "Network",
+    ephemeral_timeout: timedelta,
+    *,
+    with_tls: bool,
+    configuration: "Configuration",
 ) -> "ControlServer":
     from harness.errors import Unsupported
     from harness.servers.local import local_settings
@@ -249,8 +269,15 @@ def _server(
     if image:
         from harness.servers.container import ContainerServer
 
-        return ContainerServer(network, image, ephemeral_timeout=ephemeral_timeout)
-    settings = local_settings(network.host_address, ephemeral_timeout=ephemeral_timeout, with_tls=with_tls)
+        return ContainerServer(
+            network, image, ephemeral_timeout=ephemeral_timeout, configuration=configuration
+        )
+    settings = local_settings(
+        network.host_address,
+        ephemeral_timeout=ephemeral_timeout,
+        with_tls=with_tls,
+        configuration=configuration,
+    )
     if kind == "process" or "process" in needed:
         from harness.servers.process import ProcessServer
 

@@ -40,10 +40,12 @@ from headscale.mapper.fanout import Fanout
 from headscale.mapper.questions import PATH as ANSWERS_PATH
 from headscale.mapper.questions import Questions
 from headscale.policysource import PolicySource
+from headscale.recordsource import RecordSource
 from headscale.state.preferences import let_waiting_in
 from headscale.state.restore import restore
 from headscale.state.writer import Writer
 from headscale.tailcfg.derpmap import DERPMap, DERPRegion
+from headscale.tailcfg.dns import DNSRecord
 
 log = logging.getLogger(__name__)
 
@@ -88,10 +90,18 @@ async def running(
         relay_certificate = _relay_certificate(config, clock) if certificate is None else None
         kept = await database.load(clock.now())
         relays = _relays(config, relay_certificate)
-        writer = _writer(database, kept, config, clock=clock, derp_map=await relays.first())
+        records = RecordSource(config.extra_records_path, config.tailnet.dns.extra_records)
+        writer = _writer(
+            database,
+            kept,
+            config,
+            clock=clock,
+            derp_map=await relays.first(),
+            extra_records=await records.first(),
+        )
         fanout = Fanout(writer, clock)
         presence = Presence(writer) if grace_s is None else Presence(writer, grace_s=grace_s)
-        failed = await _start_tasks(stack, writer, fanout, presence, relays)
+        failed = await _start_tasks(stack, writer, fanout, presence, relays, records)
         policy = PolicySource(writer, config.policy)
         await policy.start(kept.policy, database.policy_before)
         await writer.apply(let_waiting_in)
@@ -153,10 +163,19 @@ async def _open_database(stack: AsyncExitStack, config: Config) -> Database:
     return database
 
 
-def _writer(database: Database, kept: Loaded, config: Config, *, clock: Clock, derp_map: DERPMap) -> Writer:
+def _writer(
+    database: Database,
+    kept: Loaded,
+    config: Config,
+    *,
+    clock: Clock,
+    derp_map: DERPMap,
+    extra_records: tuple[DNSRecord, ...],
+) -> Writer:
     snapshot = restore(
         settings=config.tailnet,
         derp_map=derp_map,
+        extra_records=extra_records,
         users=kept.users,
         pre_auth_keys=kept.pre_auth_keys,
         nodes=kept.nodes,
@@ -241,7 +260,12 @@ def _start_relay(
 
 
 async def _start_tasks(
-    stack: AsyncExitStack, writer: Writer, fanout: Fanout, presence: Presence, relays: DerpSource
+    stack: AsyncExitStack,
+    writer: Writer,
+    fanout: Fanout,
+    presence: Presence,
+    relays: DerpSource,
+    records: RecordSource,
 ) -> asyncio.Future[None]:
     """The tasks of the server's life. The future fails when one of them does: then nothing can be trusted."""
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -268,6 +292,7 @@ async def _start_tasks(
     stack.push_async_callback(stop, start("fanout", fanout.run()))
     stack.push_async_callback(stop, start("housekeeping", housekeep(writer)))
     stack.push_async_callback(stop, start("relay maps", relays.run(writer)))
+    stack.push_async_callback(stop, start("extra records", records.run(writer)))
     stack.push_async_callback(presence.close)
     return failed
 

@@ -91,6 +91,7 @@ class Config:
     derp: EmbeddedDERP | None = None
     derp_sources: DerpSources = DerpSources()
     tailnet: TailnetSettings
+    extra_records_path: Path | None = None
     policy: PolicySettings = field(default_factory=PolicySettings)
     login_lifetime: timedelta = LOGIN_LIFETIME
     logins_max: int = LOGINS_MAX

@@ -31,16 +31,15 @@ from headscale.config import (
     PolicySettings,
     TLSFiles,
 )
+from headscale.configdns import dns_settings, extra_records_path
 from headscale.configkeys import KEYS, OTHER_PREFIXES, OTHER_VARIABLES, REMOVED, variable_of
 from headscale.configvalues import read_value
 from headscale.errors import Malformed
-from headscale.records import Allocation, DNSSettings, TailnetSettings
-from headscale.tailcfg.dns import DNSRecord
+from headscale.records import Allocation, TailnetSettings
 
 Amount = TypeVar("Amount", int, timedelta)
 
 SEARCHED: Final = (Path("/etc/headscale/config.yaml"), Path("~/.headscale/config.yaml"), Path("config.yaml"))
-DEFAULT_BASE_DOMAIN: Final = "tailnet.internal"
 DEFAULT_LISTEN: Final = Listen(host="", port=8080)
 # Below this a client that changes networks would be deleted while it does.
 EPHEMERAL_MIN: Final = timedelta(seconds=65)
@@ -214,6 +213,7 @@ def _assemble(
         derp=_derp(values, data_dir, listen),
         derp_sources=_derp_sources(values),
         tailnet=_tailnet(values, listen, is_tls=tls is not None),
+        extra_records_path=extra_records_path(values),
         policy=_policy(values),
         login_lifetime=_above_zero(values, "tuning.register_cache_expiration", LOGIN_LIFETIME),
         logins_max=_above_zero(values, "tuning.register_cache_max_entries", LOGINS_MAX),
@@ -337,7 +337,7 @@ def _tailnet(values: _Values, listen: Listen, *, is_tls: bool) -> TailnetSetting
         node_expiry=expiry or None,
         device_approval=values.get("node.device_approval"),
         ephemeral_timeout=timeout,
-        dns=_dns(values, urlsplit(server_url).hostname or ""),
+        dns=dns_settings(values, urlsplit(server_url).hostname or ""),
         taildrop=values.get("taildrop.enabled", True),
         auto_update=values.get("auto_update.enabled", False),
         log_tail=values.get("logtail.enabled", False),
@@ -363,57 +363,6 @@ def _server_url(values: _Values, listen: Listen, *, is_tls: bool) -> str:
         values.complain("server_url", f"{given!r} is not http:// or https:// with a host")
         return "http://invalid"
     return given.rstrip("/")
-
-
-def _dns(values: _Values, server_host: str) -> DNSSettings:
-    magic = values.get("dns.magic_dns", True)
-    base = values.get("dns.base_domain", "" if values.has("dns.base_domain") else DEFAULT_BASE_DOMAIN)
-    base = base.strip(".").lower()
-    nameservers = values.get("dns.nameservers.global", ())
-    override = values.get("dns.override_local_dns", bool(nameservers))
-    if magic and not base:
-        values.complain("dns.base_domain", "MagicDNS needs a domain: set one, or dns.magic_dns to false")
-    if base and (server_host == base or server_host.endswith(f".{base}")):
-        values.complain(
-            "dns.base_domain",
-            f"must not contain the server's own name {server_host}: clients could not find it",
-        )
-    if override and not nameservers:
-        values.complain(
-            "dns.override_local_dns", "needs dns.nameservers.global: there is nothing to ask instead"
-        )
-    return DNSSettings(
-        magic_dns=magic,
-        base_domain=base,
-        override_local_dns=override and bool(nameservers),
-        nameservers=nameservers,
-        split=_split(values),
-        search_domains=values.get("dns.search_domains", ()),
-        extra_records=_extra_records(values),
-    )
-
-
-def _split(values: _Values) -> dict[str, tuple[str, ...]]:
-    split: dict[str, tuple[str, ...]] = {}
-    for domain, servers in values.get("dns.nameservers.split", {}).items():
-        if isinstance(servers, list) and all(isinstance(server, str) for server in servers):
-            split[domain.strip(".").lower()] = tuple(map(str, servers))
-        else:
-            values.complain("dns.nameservers.split", f"{domain}: expected a list of servers")
-    return split
-
-
-def _extra_records(values: _Values) -> tuple[DNSRecord, ...]:
-    records = []
-    for record in values.get("dns.extra_records", []):
-        name, kind, value = (str(record.get(part, "")) for part in ("name", "type", "value"))
-        if not name or not value or kind not in ("A", "AAAA", ""):
-            values.complain(
-                "dns.extra_records", f"{dict(record)}: expected a name, type A or AAAA, and a value"
-            )
-        else:
-            records.append(DNSRecord(name, value, kind))
-    return tuple(records)
 
 
 def default_data_dir() -> Path:

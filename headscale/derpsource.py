@@ -61,7 +61,7 @@ class DerpSource:
     async def first(self) -> DERPMap:
         """The map to start with. Raises Unavailable or Malformed: for a file with a mistake, or without any region."""
         for file in self._files:
-            await asyncio.to_thread(self._read, file)
+            self._of_file[file.path] = await asyncio.to_thread(read_map, file)
         for url in self._sources.urls:
             await asyncio.to_thread(self._recall, url)
         if not self._merged().regions:
@@ -82,14 +82,6 @@ class DerpSource:
                 tasks.create_task(self._follow(url, writer))
 
     # ---- files
-
-    def _read(self, file: WatchedFile) -> None:
-        try:
-            self._of_file[file.path] = parse(file.read())
-        except Malformed as problem:
-            raise Malformed(f"derp.paths: {_in(file.path, problem)}") from None
-        except Unavailable as problem:
-            raise Unavailable(f"derp.paths: {problem}") from problem
 
     async def _watch_files(self, writer: Writer) -> None:
         while self._files:
@@ -198,6 +190,16 @@ class DerpSource:
             return
         if changed:
             log.info("DERP map changed source=%s regions=%d", what, len(derp_map.regions))
+
+
+def read_map(file: WatchedFile) -> Regions:
+    """The map in a file now; raises Unavailable or Malformed, naming key and file."""
+    try:
+        return parse(file.read())
+    except Malformed as problem:
+        raise Malformed(f"derp.paths: {_in(file.path, problem)}") from None
+    except Unavailable as problem:
+        raise Unavailable(f"derp.paths: {problem}") from problem
 
 
 def _tell_of_failure(problem: str, pause: float, *, is_known: bool) -> None:

@@ -132,6 +132,10 @@ class ControlServer(Admin, Protocol):
         """What it can do beyond users, keys and nodes."""
 
     @property
+    def folder(self) -> Path:
+        """Where its configuration and the files beside it lie, on the host. There once it was started."""
+
+    @property
     def url(self) -> str:
         """The login server."""
 

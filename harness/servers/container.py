@@ -8,17 +8,19 @@ import asyncio
 import contextlib
 import json
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from harness.backends.base import Completed
 from harness.backends.machine import Machine
 from harness.backends.network import Network
 from harness.errors import HarnessError
 from harness.servers.command import CommandAdmin
+from harness.servers.configuration import FILE, Configuration
 from harness.servers.health import answers
 from harness.servers.relay import start_relay
 from harness.wait import Budget
@@ -35,15 +37,29 @@ class ContainerServer(CommandAdmin):
     name = "container"
     authority = None
 
-    def __init__(self, network: Network, image: str, *, ephemeral_timeout: timedelta) -> None:
+    def __init__(
+        self,
+        network: Network,
+        image: str,
+        *,
+        ephemeral_timeout: timedelta,
+        configuration: Configuration | None = None,
+    ) -> None:
         super().__init__(self._headscale)
         self.url = ""
         self._network = network
         self._image = image
         self._ephemeral_timeout = ephemeral_timeout
+        self._configuration = configuration or Configuration()
         self._command = COMMANDS[0]
         self._stack = AsyncExitStack()
         self._machine: Machine | None = None
+
+    @property
+    def folder(self) -> Path:
+        if self._machine is None:
+            raise HarnessError("the server was never started")
+        return self._machine.data
 
     async def start(self) -> None:
         if self._machine is None:
@@ -51,10 +67,10 @@ class ContainerServer(CommandAdmin):
             self.url = f"http://{await self._network.address_of(self._machine)}:{PORT}"
             relay_map = await start_relay(self._stack, self._network.host_address)
             (self._machine.data / "derp.yaml").write_text(relay_map)
-            (self._machine.data / "config.yaml").write_text(self._config(self._machine))
+            self._configuration.write(self._machine.data, basis=self._config(self._machine))
             self._command = await self._find_command(self._machine)
         machine = self._machine
-        await machine.spawn(PROGRAM, [self._command, "serve", "-c", machine.path("config.yaml")])
+        await machine.spawn(PROGRAM, [self._command, "serve", "-c", machine.path(FILE)])
         await self._answers(machine)
 
     async def stop(self) -> None:
@@ -85,7 +101,7 @@ class ContainerServer(CommandAdmin):
     async def _headscale(self, args: Sequence[str], *, stdin: str = "") -> Completed:
         if self._machine is None:
             raise HarnessError("the server was never started")
-        argv = [self._command, "-c", self._machine.path("config.yaml"), *args]
+        argv = [self._command, "-c", self._machine.path(FILE), *args]
         limit = timedelta(seconds=Budget.COMMAND.seconds)
         return await self._machine.exec(argv, timeout=limit, stdin=stdin)
 
@@ -101,32 +117,24 @@ class ContainerServer(CommandAdmin):
             tail = (machine.data / f"{PROGRAM}.log").read_text(errors="replace")[-2000:]
             raise HarnessError(f"the server in {self._image} ended:\n{tail}")
 
-    def _config(self, machine: Machine) -> str:
+    def _config(self, machine: Machine) -> Mapping[str, Any]:
         """Only keys that the Go headscale 0.29 knows too."""
-        return f"""server_url: {self.url}
-listen_addr: 0.0.0.0:{PORT}
-unix_socket: {machine.path("headscale.sock")}
-noise:
-  private_key_path: {machine.path("noise_private.key")}
-prefixes:
-  v4: 100.64.0.0/10
-  v6: fd7a:115c:a1e0::/48
-database:
-  type: sqlite
-  sqlite:
-    path: {machine.path("db.sqlite")}
-derp:
-  server:
-    enabled: false
-  urls: []
-  paths: [{machine.path("derp.yaml")}]
-dns:
-  magic_dns: true
-  base_domain: tailnet.internal
-  override_local_dns: false
-policy:
-  mode: database
-node:
-  ephemeral:
-    inactivity_timeout: {max(self._ephemeral_timeout.total_seconds(), 66):g}s
-"""
+        timeout = max(self._ephemeral_timeout.total_seconds(), 66)
+        return {
+            "server_url": self.url,
+            "listen_addr": f"0.0.0.0:{PORT}",
+            "unix_socket": machine.path("headscale.sock"),
+            "noise.private_key_path": machine.path("noise_private.key"),
+            "prefixes.v4": "100.64.0.0/10",
+            "prefixes.v6": "fd7a:115c:a1e0::/48",
+            "database.type": "sqlite",
+            "database.sqlite.path": machine.path("db.sqlite"),
+            "derp.server.enabled": False,
+            "derp.urls": [],
+            "derp.paths": [machine.path("derp.yaml")],
+            "dns.magic_dns": True,
+            "dns.base_domain": "tailnet.internal",
+            "dns.override_local_dns": False,
+            "policy.mode": "database",
+            "node.ephemeral.inactivity_timeout": f"{timeout:g}s",
+        }

@@ -3,9 +3,10 @@
 import asyncio
 import json
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,10 +14,8 @@ from harness.errors import Unsupported
 from harness.servers.local import LocalSettings, remove_data
 from harness.servers.rest import RestAdmin
 from headscale.app import App, running
-from headscale.config import Config, EmbeddedDERP, Listen, TLSFiles
-from headscale.records import DNSSettings, TailnetSettings
-
-BASE_DOMAIN = "tailnet.internal"
+from headscale.config import Config
+from headscale.configfile import load_config
 
 
 class InProcessServer(RestAdmin):
@@ -28,6 +27,7 @@ class InProcessServer(RestAdmin):
         super().__init__(settings.socket)
         self.settings = settings
         self.url = settings.url
+        self.folder = settings.data
         self.authority = settings.authority
         self._grace = grace
         self._stack: AsyncExitStack | None = None
@@ -71,30 +71,16 @@ class InProcessServer(RestAdmin):
 
 
 def config_of(settings: LocalSettings) -> Config:
-    """The configuration that these settings stand for."""
-    data = settings.data
-    return Config(
-        source=None,
-        data_dir=data,
-        listen=Listen(host=settings.host, port=settings.port),
-        tls=TLSFiles(certificate=settings.certificate, key=settings.certificate_key)
-        if settings.authority
-        else None,
-        noise_key_path=data / "noise_private.key",
-        sqlite_path=settings.database,
-        unix_socket=settings.socket,
-        derp=EmbeddedDERP(
-            key_path=data / "derp_server_private.key",
-            tls_dir=data,
-            stun_listen=Listen(host=settings.host, port=settings.stun_port),
-            tls_listen=Listen(host=settings.host, port=settings.relay_port),
-        ),
-        tailnet=TailnetSettings(
-            server_url=settings.url,
-            ephemeral_timeout=settings.ephemeral_timeout,
-            dns=DNSSettings(base_domain=BASE_DOMAIN),
-        ),
-    )
+    """The configuration that these settings stand for, read as an operator's.
+
+    Only here may ephemeral nodes go sooner than operators may want them to.
+    """
+    file = (
+        settings.file if settings.configuration.keys else Path(os.devnull)
+    )  # not one that lies on this machine
+    config = load_config(file, settings.variables)
+    tailnet = replace(config.tailnet, ephemeral_timeout=settings.ephemeral_timeout)
+    return replace(config, source=None, tailnet=tailnet)
 
 
 class _LogKeeper(logging.Handler):

@@ -2,11 +2,13 @@
 
 import shutil
 import tempfile
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
 from harness.ports import free_port
+from harness.servers.configuration import FILE, Configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,8 @@ class LocalSettings:
     ephemeral_timeout: timedelta
     authority: bytes | None = None
     """Who signed the server's certificate (PEM); None for a server without TLS."""
+    configuration: Configuration = field(default_factory=Configuration)
+    """What the scenario wants besides."""
 
     @property
     def url(self) -> str:
@@ -38,6 +42,29 @@ class LocalSettings:
         return self.data / "server.key"
 
     @property
+    def file(self) -> Path:
+        """The configuration file; paths in it are relative to the data directory."""
+        return self.data / FILE
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """The rest of the configuration, as variables of the environment; all of it where the scenario adds nothing."""
+        tls = {
+            "HEADSCALE_TLS_CERT_PATH": str(self.certificate),
+            "HEADSCALE_TLS_KEY_PATH": str(self.certificate_key),
+        }
+        return {
+            **(tls if self.authority else {}),
+            **({"HEADSCALE_CONFIG": str(self.file)} if self.configuration.keys else {}),
+            "HEADSCALE_DATA_DIR": str(self.data),
+            "HEADSCALE_UNIX_SOCKET": str(self.socket),
+            "HEADSCALE_SERVER_URL": self.url,
+            "HEADSCALE_LISTEN_ADDR": f"{self.host}:{self.port}",
+            "HEADSCALE_DERP_SERVER_TLS_LISTEN_ADDR": f"{self.host}:{self.relay_port}",
+            "HEADSCALE_DERP_SERVER_STUN_LISTEN_ADDR": f"{self.host}:{self.stun_port}",
+        }
+
+    @property
     def socket(self) -> Path:
         """The administrators' Unix socket."""
         return self.data / "headscale.sock"
@@ -48,7 +75,13 @@ class LocalSettings:
         return self.data / "db.sqlite"
 
 
-def local_settings(host: str, *, ephemeral_timeout: timedelta, with_tls: bool = False) -> LocalSettings:
+def local_settings(
+    host: str,
+    *,
+    ephemeral_timeout: timedelta,
+    with_tls: bool = False,
+    configuration: Configuration | None = None,
+) -> LocalSettings:
     """Free ports on this address, and a new data directory whose path is short enough for a socket.
 
     With TLS there is a certificate of a new authority in the data directory.
@@ -60,7 +93,10 @@ def local_settings(host: str, *, ephemeral_timeout: timedelta, with_tls: bool = 
         stun_port=free_port(host, udp=True),
         data=Path(tempfile.mkdtemp(prefix="hs-server-")),
         ephemeral_timeout=ephemeral_timeout,
+        configuration=configuration or Configuration(),
     )
+    if settings.configuration != Configuration():
+        settings.configuration.write(settings.data)
     return _certified(settings) if with_tls else settings
 
 

@@ -18,7 +18,7 @@ from harness.wait import RECHECK_SECONDS, Budget
 
 
 class ProcessServer(RestAdmin):
-    """See ControlServer. Configured by the environment alone."""
+    """See ControlServer. Configured by the environment and, where a scenario wants more, a file."""
 
     name = "process"
 
@@ -26,6 +26,7 @@ class ProcessServer(RestAdmin):
         super().__init__(settings.socket)
         self.settings = settings
         self.url = settings.url
+        self.folder = settings.data
         self.authority = settings.authority
         self._process: asyncio.subprocess.Process | None = None
         self._log = settings.data / "server.log"
@@ -85,18 +86,5 @@ class ProcessServer(RestAdmin):
     @property
     def variables(self) -> dict[str, str]:
         """What its commands need in their environment to find it."""
-        settings = self.settings
-        tls = {
-            "HEADSCALE_TLS_CERT_PATH": str(settings.certificate),
-            "HEADSCALE_TLS_KEY_PATH": str(settings.certificate_key),
-        }
-        return {
-            **(tls if settings.authority else {}),
-            "HEADSCALE_DATA_DIR": str(settings.data),
-            "HEADSCALE_UNIX_SOCKET": str(settings.socket),
-            "HEADSCALE_SERVER_URL": settings.url,
-            "HEADSCALE_LISTEN_ADDR": f"{settings.host}:{settings.port}",
-            "HEADSCALE_DERP_SERVER_TLS_LISTEN_ADDR": f"{settings.host}:{settings.relay_port}",
-            "HEADSCALE_DERP_SERVER_STUN_LISTEN_ADDR": f"{settings.host}:{settings.stun_port}",
-            "HEADSCALE_NODE_EPHEMERAL_INACTIVITY_TIMEOUT": f"{settings.ephemeral_timeout.total_seconds():g}s",
-        }
+        timeout = f"{self.settings.ephemeral_timeout.total_seconds():g}s"
+        return {**self.settings.variables, "HEADSCALE_NODE_EPHEMERAL_INACTIVITY_TIMEOUT": timeout}

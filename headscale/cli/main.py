@@ -8,6 +8,7 @@ from headscale import __version__
 from headscale.cli.audit import audit
 from headscale.cli.auth import auth
 from headscale.cli.client import call
+from headscale.cli.configfiles import check_sources
 from headscale.cli.framework import Command, Group, run, session
 from headscale.cli.nodes import nodes
 from headscale.cli.output import show
@@ -43,6 +44,7 @@ def configtest() -> None:
     config = session().config()
     if config.policy.mode is PolicyMode.FILE and config.policy.path is not None:
         check_file(config.policy.path)
+    check_sources(config)
     later = f"; without effect in this version: {', '.join(config.later)}" if config.later else ""
     show(
         {"source": str(config.source or ""), "later": list(config.later)},

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from headscale.derp.regions import for_client
-from headscale.mapper.dns import dns_config
+from headscale.mapper.dns import dns_for, shared_dns
 from headscale.mapper.notices import client_version, notice_fields
 from headscale.mapper.render import PeerBytes, owner_id, profile_of, self_node
 from headscale.mapper.view import (
@@ -41,7 +41,7 @@ def build_map(
         node=own_node(snapshot, node),
         derp_map=for_client(snapshot.derp_map, version),
         peers=_encoded(snapshot, node.id, peers, peer_bytes=peer_bytes),
-        dns_config=dns_config(settings),
+        dns_config=dns_for(shared_dns(snapshot), snapshot, node),
         domain=urlsplit(settings.server_url).hostname or "",
         collect_services=False,
         packet_filters={BASE_FILTER: packet_filter(snapshot, node.id)},

@@ -15,6 +15,7 @@ import msgspec
 from headscale.derp.regions import for_client
 from headscale.mapper.build import BASE_FILTER, own_node, profiles
 from headscale.mapper.changes import change_of
+from headscale.mapper.dns import dns_for, is_own, shared_dns
 from headscale.mapper.notices import notice_fields
 from headscale.mapper.render import PeerBytes
 from headscale.mapper.view import (
@@ -38,6 +39,7 @@ from headscale.records import Node
 from headscale.state.snapshot import Snapshot
 from headscale.state.subjects import is_same_subject
 from headscale.tailcfg import node as wire
+from headscale.tailcfg.dns import DNSConfig
 from headscale.tailcfg.filters import FilterRule
 from headscale.tailcfg.maps import MapResponse
 from headscale.tailcfg.node import PeerChange
@@ -51,7 +53,8 @@ class Comparison:
     `touched` are the nodes that came, went or may look different to somebody. Of those in both snapshots, `whole` are
     sent whole, `patches` with a patch, and of `reowned` the owner's profile. Through `gateways` anyone's routes may
     differ.
-    `is_resettled`: with another policy anyone may see anyone anew, touched or not.
+    `is_resettled`: with another policy anyone may see anyone anew, touched or not. `dns_before` and `dns_after` are
+    what nodes share of DNS, the same object when that did not change.
     """
 
     old: Snapshot
@@ -63,6 +66,8 @@ class Comparison:
     gateways: frozenset[int]
     is_resettled: bool
     derp_changed: bool
+    dns_before: DNSConfig
+    dns_after: DNSConfig
     peer_bytes: PeerBytes
     # Objects whose identity stands in a kind, so that it stays theirs.
     alive: list[object] = field(default_factory=list)
@@ -89,6 +94,7 @@ def compare(old: Snapshot, new: Snapshot, touched: Set[int], *, peer_bytes: Peer
     for node_id in every:
         if node_id not in new.nodes:
             peer_bytes.forget(node_id)
+    dns_before = shared_dns(old)
     changes = {i: change_of(old, new, i) for i in sorted(every) if i in old.nodes and i in new.nodes}
     return Comparison(
         old=old,
@@ -100,6 +106,8 @@ def compare(old: Snapshot, new: Snapshot, touched: Set[int], *, peer_bytes: Peer
         gateways=gateways if is_resettled else gateways & every,
         is_resettled=is_resettled,
         derp_changed=old.derp_map is not new.derp_map,
+        dns_before=dns_before,
+        dns_after=dns_before if old.extra_records == new.extra_records else shared_dns(new),
         peer_bytes=peer_bytes,
     )
 
@@ -108,12 +116,15 @@ def kind_of(comparison: Comparison, viewer_id: int) -> Hashable:
     """Equal for viewers that hear the same, but for those whom the message mentions; None for one that is alone.
 
     Visibility is symmetric: when a viewer of the same kind is not mentioned in another's message, that other is not
-    mentioned in its own, and the two messages are one.
+    mentioned in its own, and the two messages are one. Of DNS they hear the same, too, but for those who have a set-up
+    of their own.
     """
     old, new = comparison.old, comparison.new
     if viewer_id in comparison.touched:
         return None
-    hides = lacks_ipv4(new, viewer_id)
+    hides, dns = lacks_ipv4(new, viewer_id), _new_dns(comparison, viewer_id)
+    if dns is not None and dns is not comparison.dns_after:  # its own
+        return None
     if old.policy is new.policy:
         return (class_of(new, viewer_id), hides)
     if comparison.is_resettled and _own_change(comparison, viewer_id) is not None:
@@ -159,23 +170,18 @@ def message_for(
     """The news and the viewer's own affairs as a message; None when there is nothing."""
     new, own = comparison.new, _own_change(comparison, viewer_id)
     rules, ssh = _new_filter(comparison, viewer_id), _new_ssh(comparison, viewer_id)
+    dns = _new_dns(comparison, viewer_id)
     owners = news.owners | (comparison.reowned & {viewer_id})
     notices = _new_notices(comparison, viewer_id, version)
-    if not (
-        own
-        or rules is not None
-        or ssh
-        or notices
-        or news.patched
-        or owners
-        or news.removed
-        or comparison.derp_changed
-    ):
+    of_others = news.patched or owners or news.removed
+    its_own = own or rules is not None or ssh or dns is not None or notices
+    if not (its_own or of_others or comparison.derp_changed):
         return None
     return MapResponse(
         control_time=now,
         node=own,
         derp_map=for_client(new.derp_map, version) if comparison.derp_changed else None,
+        dns_config=dns,
         peers_removed=tuple(sorted(news.removed)),
         peers_changed=_whole(comparison, viewer_id, news.whole),
         peers_changed_patch=tuple(map(comparison.patches.__getitem__, sorted(news.patched))),
@@ -237,6 +243,20 @@ def _new_notices(comparison: Comparison, viewer_id: int, version: int) -> Mappin
     if before is after or before is None or after is None:
         return {}
     return notice_fields(before, after, version=version)
+
+
+def _new_dns(comparison: Comparison, viewer_id: int) -> DNSConfig | None:
+    """The viewer's DNS set-up, when that changed: the shared one itself, or its own."""
+    old, new = comparison.old, comparison.new
+    before, after = old.nodes.get(viewer_id), new.nodes.get(viewer_id)
+    if before is None or after is None:
+        return None
+    if comparison.dns_before is comparison.dns_after:
+        may_differ = viewer_id in comparison.touched or comparison.is_resettled
+        if not (may_differ and is_own(new)):
+            return None
+    was, now = dns_for(comparison.dns_before, old, before), dns_for(comparison.dns_after, new, after)
+    return None if was == now else now
 
 
 def _own_change(comparison: Comparison, viewer_id: int) -> wire.Node | None:

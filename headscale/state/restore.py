@@ -9,12 +9,14 @@ from immutables import Map
 from headscale.records import NO_PREFERENCES, Counter, Node, PreAuthKey, Preferences, TailnetSettings, User
 from headscale.state.snapshot import Snapshot, put_key, put_record, with_subjects
 from headscale.tailcfg.derpmap import DERPMap
+from headscale.tailcfg.dns import DNSRecord
 
 
 def restore(
     *,
     settings: TailnetSettings,
     derp_map: DERPMap,
+    extra_records: tuple[DNSRecord, ...] = (),
     users: Iterable[User],
     pre_auth_keys: Iterable[PreAuthKey],
     nodes: Iterable[Node],
@@ -24,7 +26,9 @@ def restore(
 ) -> Snapshot:
     """A snapshot of these records, without a policy; ids go on after the last ones ever handed out."""
     by_id = Map({user.id: user for user in users})
-    snapshot = Snapshot(settings=settings, derp_map=derp_map, started_at=now, users=by_id)
+    snapshot = Snapshot(
+        settings=settings, derp_map=derp_map, extra_records=extra_records, started_at=now, users=by_id
+    )
     for key in pre_auth_keys:
         snapshot = put_key(snapshot, key)
     for node in nodes:

@@ -31,6 +31,7 @@ from headscale.records import (
 from headscale.state.routes import elect, in_force
 from headscale.state.subjects import admitted, is_same_subject, person_of
 from headscale.tailcfg.derpmap import DERPMap
+from headscale.tailcfg.dns import DNSRecord
 
 LONG_AGO: Final = datetime(1, 1, 1, tzinfo=UTC)
 NO_POLICY: Final = compile_policy(None, people={}, subjects=())
@@ -43,11 +44,12 @@ class Snapshot:
     `policy_epoch` grows when the policy says something else for nodes that did not change themselves: another
     text, or other users. `policy_problem` is why the policy in force is not the one that was set last; empty
     when it is. `gateways` are the nodes with any route in force; `routers` has them by subnet route, and `primaries`
-    who of those is primary.
+    who of those is primary. `extra_records` are the operator's DNS records of this moment.
     """
 
     settings: TailnetSettings
     derp_map: DERPMap
+    extra_records: tuple[DNSRecord, ...] = ()
     epoch: int = 0
     started_at: datetime = LONG_AGO
     preferences: Preferences = NO_PREFERENCES

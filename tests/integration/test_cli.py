@@ -414,6 +414,31 @@ async def test_a_broken_policy_file_is_found_by_configtest_and_serve_alike(
         assert re.search(rf"^Error: {acl}:2:\d+: acls\[0\]\.src\[0\]: ", said.err, re.MULTILINE)
 
 
+@pytest.mark.parametrize(
+    ("variable", "content", "complaint"),
+    [
+        ("HEADSCALE_DERP_PATHS", "regions: [", r"derp\.paths: {path}: not a DERP map: "),
+        (
+            "HEADSCALE_DNS_EXTRA_RECORDS_PATH",
+            "[\n{]",
+            r"dns\.extra_records_path: {path}:2:2: JSON is malformed",
+        ),
+        ("HEADSCALE_DNS_EXTRA_RECORDS_PATH", None, r"dns\.extra_records_path: there is no file {path}"),
+    ],
+)
+async def test_a_broken_source_is_found_by_configtest_and_serve_alike(
+    headscale: Headscale, tmp_path: Path, variable: str, content: str | None, complaint: str
+) -> None:
+    """The same words, and nothing is started."""
+    path = tmp_path / "source"
+    if content is not None:
+        path.write_text(content)
+    for verb in ("configtest", "serve"):
+        said = await headscale(verb, **{variable: str(path)})
+        assert said.code == 1
+        assert re.search(complaint.format(path=path), said.err)
+
+
 async def test_health_names_a_stored_policy_that_cannot_be_used(
     serve: Serve, headscale: Headscale, settings: LocalSettings, acl: Path
 ) -> None:

@@ -218,7 +218,46 @@ def test_a_key_that_is_gone_names_its_successor(complaints: Callable[..., list[s
         ),
         ("policy:\n  mode: db", "file:2: policy.mode: 'db' is none of file, database"),
         ("prefixes:\n  v4:\n  v6:", "file:2: prefixes.v4: at least one"),
-        ("dns:\n  extra_records: [{name: a, type: TXT, value: b}]", "file:2: dns.extra_records: "),
+        (
+            "dns:\n  extra_records: [{name: a, type: TXT, value: b}]",
+            "file:2: dns.extra_records: entry 1 (a): type 'TXT': clients answer A and AAAA only",
+        ),
+        (
+            "dns:\n  extra_records: []\n  extra_records_path: config.yaml",
+            "file:3: dns.extra_records_path: give the records here or in a file, not both",
+        ),
+        ("dns:\n  extra_records_path: nowhere", "file:2: dns.extra_records_path: there is no file "),
+        ("dns:\n  extra_records_path: .", "file:2: dns.extra_records_path: there is no file "),
+        ("dns:\n  search_domains: [a..b]", "file:2: dns.search_domains: 'a..b' is not a domain name"),
+        ("dns:\n  base_domain: a_b c", "file:2: dns.base_domain: 'a_b c' is not a domain name"),
+        (
+            "dns:\n  nameservers:\n    global: [dns.example]",
+            "file:3: dns.nameservers.global: 'dns.example' is neither an IP address",
+        ),
+        (
+            "dns:\n  nameservers:\n    global: ['http://dns.example']",
+            "file:3: dns.nameservers.global: 'http://dns.example' is neither an IP address",
+        ),
+        (
+            "dns:\n  nameservers:\n    split: {corp: [dns]}",
+            "file:3: dns.nameservers.split: 'dns' is neither an IP address",
+        ),
+        (
+            "dns:\n  nameservers:\n    split: {'a b': [192.0.2.1]}",
+            "file:3: dns.nameservers.split: 'a b' is not a domain name",
+        ),
+        (
+            "derp:\n  urls: [ftp://a.example/]",
+            "file:2: derp.urls: 'ftp://a.example/' is not http:// or https://",
+        ),
+        (
+            "derp:\n  update_frequency: 1ms",
+            "file:2: derp.update_frequency: must be at least 1s, or 0 for never",
+        ),
+        (
+            "derp:\n  server: {automatically_add_embedded_derp_region: false}",
+            "file:2: derp.server.automatically_add_embedded_derp_region: clients cannot work without a relay",
+        ),
         ("tls_cert_path: /nowhere/c.pem", "configuration: tls_key_path: give both files or neither"),
     ],
 )
@@ -391,3 +430,18 @@ def test_equal_texts_are_equal_configurations(load: Load) -> None:
     assert load(EXAMPLE.read_text(), HEADSCALE_DERP_SERVER_ENABLED="1") == replace(
         load(EXAMPLE.read_text(), HEADSCALE_DERP_SERVER_ENABLED="1")
     )
+
+
+def test_a_nameserver_is_an_address_or_dns_over_https(load: Load) -> None:
+    """Ports are for tests and inner networks; clients take them (tailscale, types/dnstype, IPPort)."""
+    servers = ("192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:53", "https://dns.example/query")
+    quoted = ", ".join(f"'{server}'" for server in servers)
+    assert load(f"dns: {{nameservers: {{global: [{quoted}]}}}}").tailnet.dns.nameservers == servers
+
+
+def test_search_domains_and_routes_are_names_in_lower_case(load: Load) -> None:
+    dns = load(
+        "dns:\n  search_domains: [Corp.Example.]\n  nameservers: {split: {Lab.Example.: [192.0.2.1]}}"
+    ).tailnet.dns
+    assert dns.search_domains == ("corp.example",)
+    assert dns.split == {"lab.example": ("192.0.2.1",)}

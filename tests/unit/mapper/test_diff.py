@@ -11,9 +11,10 @@ import pytest
 from headscale.keys import DiscoKey
 from headscale.mapper.diff import compare, kind_of, message_for, news_for
 from headscale.mapper.render import PeerBytes
-from headscale.records import Node
+from headscale.records import DNSSettings, Node
 from headscale.state.snapshot import Snapshot, drop_node, put_node, put_user
 from headscale.tailcfg.derpmap import DERPMap
+from headscale.tailcfg.dns import DNSRecord
 from headscale.tailcfg.hostinfo import Hostinfo, NetInfo
 from tests.builders import (
     HOUR,
@@ -387,3 +388,67 @@ def test_a_message_names_whom_it_is_not_for() -> None:
     assert news_for(comparison, 1).mentions == {2}
     assert news_for(comparison, 2).mentions == {1}
     assert news_for(comparison, 3).mentions == set()
+
+
+RECORD = DNSRecord("printer.ts.example", "192.0.2.9", "A")
+
+
+def kinds(old: Snapshot, new: Snapshot, *, touched: frozenset[int] = frozenset()) -> dict[int, Any]:
+    """The kind of each viewer."""
+    comparison = compare(old, new, touched, peer_bytes=PeerBytes(SETTINGS))
+    return {viewer: kind_of(comparison, viewer) for viewer in new.nodes}
+
+
+def test_other_extra_records_are_a_dns_config_and_nothing_else() -> None:
+    """One message for everybody."""
+    old = two()
+    new = replace(old, extra_records=(RECORD,))
+    document = said(old, new, touched=frozenset())
+    assert set(document) == {"DNSConfig"}
+    assert document["DNSConfig"]["ExtraRecords"] == [
+        {"Name": "printer.ts.example", "Value": "192.0.2.9", "Type": "A"}
+    ]
+    first, second = kinds(old, new).values()
+    assert first == second is not None
+
+
+def test_the_last_extra_record_goes_with_a_whole_dns_config() -> None:
+    """The set-up is always sent whole, so that what is not in it is gone."""
+    old = replace(two(), extra_records=(RECORD,))
+    document = said(old, two(), touched=frozenset())
+    assert document["DNSConfig"]["Proxied"] is True
+    assert "ExtraRecords" not in document["DNSConfig"]
+
+
+def test_the_same_extra_records_send_nothing() -> None:
+    old = replace(two(), extra_records=(RECORD,))
+    new = replace(old, extra_records=(DNSRecord("printer.ts.example", "192.0.2.9", "A"),))
+    assert said(old, new, touched=frozenset()) is None
+
+
+NEXTDNS = tailnet(
+    "alice",
+    "bob",
+    settings=replace(
+        SETTINGS, dns=DNSSettings(nameservers=("https://dns.nextdns.io/x",), override_local_dns=True)
+    ),
+)
+
+
+def test_nodes_with_a_dns_set_up_of_their_own_share_no_message() -> None:
+    """One node's name for itself must not reach another's resolver."""
+    old = with_nodes(NEXTDNS, node(1), node(2))
+    new = replace(old, extra_records=(RECORD,))
+    assert kinds(old, new) == {1: None, 2: None}
+    for viewer in (1, 2):
+        [resolver] = said(old, new, viewer=viewer, touched=frozenset())["DNSConfig"]["Resolvers"]
+        assert f"device_name=host{viewer}" in resolver["Addr"]
+
+
+def test_a_node_hears_of_its_own_dns_set_up_when_it_changes() -> None:
+    """Others hear of the node, not of its resolvers."""
+    old = with_nodes(NEXTDNS, node(1), node(2))
+    new = put_node(old, replace(old.nodes[1], hostname="other"))
+    [resolver] = said(old, new, viewer=1, touched=frozenset({1}))["DNSConfig"]["Resolvers"]
+    assert "device_name=other" in resolver["Addr"]
+    assert "DNSConfig" not in (said(old, new, viewer=2, touched=frozenset({1})) or {})

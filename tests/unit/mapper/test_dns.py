@@ -6,14 +6,25 @@ from ipaddress import IPv4Network, IPv6Network
 import msgspec
 import pytest
 
-from headscale.mapper.dns import dns_config, reverse_zones
-from headscale.records import DNSSettings
+from headscale.mapper.dns import dns_for, reverse_zones, shared_dns
+from headscale.policy.compiled import Compiled
+from headscale.records import DNSSettings, Node
+from headscale.state.policy import work_out
+from headscale.state.snapshot import Snapshot
 from headscale.tailcfg.dns import DNSConfig, DNSRecord, Resolver
-from tests.builders import SETTINGS
+from headscale.tailcfg.hostinfo import Hostinfo
+from tests.builders import SETTINGS, node, tailnet, with_nodes
+
+NEXTDNS = "https://dns.nextdns.io/common"
+
+
+def snapshot_of(**dns: object) -> Snapshot:
+    """A tailnet with this set-up."""
+    return tailnet("alice", "bob", settings=replace(SETTINGS, dns=DNSSettings(**dns)))  # type: ignore[arg-type]
 
 
 def config(**dns: object) -> DNSConfig:
-    return dns_config(replace(SETTINGS, dns=DNSSettings(**dns)))  # type: ignore[arg-type]
+    return shared_dns(snapshot_of(**dns))
 
 
 def test_the_shared_address_space_has_64_reverse_zones() -> None:
@@ -53,8 +64,11 @@ def test_without_magic_dns_nothing_is_answered_by_clients() -> None:
 
 
 def test_a_tailnet_of_one_family_has_its_zones_only() -> None:
-    settings = replace(SETTINGS, prefix_v4=None)
-    assert list(dns_config(settings).routes) == ["0.e.1.a.c.5.1.1.a.7.d.f.ip6.arpa"]
+    def zones(**absent: None) -> list[str]:
+        return list(shared_dns(tailnet(settings=replace(SETTINGS, **absent))).routes)
+
+    assert zones(prefix_v4=None) == ["0.e.1.a.c.5.1.1.a.7.d.f.ip6.arpa"]
+    assert zones(prefix_v6=None) == [f"{second}.100.in-addr.arpa" for second in range(64, 128)]
 
 
 def test_nameservers_replace_the_local_ones_or_stand_behind_them() -> None:
@@ -73,3 +87,96 @@ def test_the_tailnets_own_domain_is_searched_first() -> None:
 def test_extra_records_travel_as_they_are() -> None:
     record = DNSRecord("printer.ts.example", "192.0.2.9", "A")
     assert config(extra_records=(record,)).extra_records == (record,)
+
+
+def test_a_route_of_the_operators_wins_over_a_reverse_zone() -> None:
+    """Somebody may have a server for addresses of the tailnet."""
+    split = config(split={"64.100.in-addr.arpa": ("192.0.2.1",)})
+    assert split.routes["64.100.in-addr.arpa"] == (Resolver("192.0.2.1"),)
+    assert split.routes["65.100.in-addr.arpa"] == ()
+
+
+def test_a_search_domain_is_there_once() -> None:
+    assert config(base_domain="ts.example", search_domains=("corp", "ts.example")).domains == (
+        "ts.example",
+        "corp",
+    )
+
+
+def nextdns(policy: str = "", *, owner: int = 1, **dns: object) -> tuple[DNSConfig, DNSConfig]:
+    """The shared set-up, and that of one node, with NextDNS and a policy."""
+    snapshot = snapshot_of(nameservers=(NEXTDNS, "192.0.2.1"), override_local_dns=True, **dns)
+    machine: Node = node(
+        1, hostname='Joe\'s "Mac"', hostinfo=Hostinfo(os="macOS"), user_id=owner, cap_version=142
+    )
+    snapshot = with_nodes(snapshot, machine)
+    if policy:
+        compiled: Compiled = work_out(snapshot, policy).compiled
+        snapshot = replace(snapshot, policy=compiled)
+    shared = shared_dns(snapshot)
+    return shared, dns_for(shared, snapshot, machine)
+
+
+def attributes(*names: str) -> str:
+    """A policy that gives alice's nodes these attributes."""
+    return msgspec.json.encode({"nodeAttrs": [{"target": ["alice@"], "attr": list(names)}]}).decode()
+
+
+DEVICE = "device_ip=100.64.0.1&device_model=macOS&device_name=Joe%27s+%22Mac%22"
+
+
+def test_a_tailnet_without_nextdns_has_one_set_up() -> None:
+    """The very same object, so that all streams share its message."""
+    snapshot = with_nodes(snapshot_of(nameservers=("192.0.2.1",)), node(1))
+    shared = shared_dns(snapshot)
+    assert dns_for(shared, snapshot, snapshot.nodes[1]) is shared
+
+
+def test_nextdns_is_told_which_device_asks() -> None:
+    """In the URL, in Go's order and with its escapes; other resolvers are told nothing."""
+    _, own = nextdns()
+    assert own.resolvers == (Resolver(f"{NEXTDNS}?{DEVICE}"), Resolver("192.0.2.1"))
+
+
+@pytest.mark.parametrize(
+    "server", ["https://dns.nextdns.io.example/common", "https://dns.nextdns.io@example/", "192.0.2.1"]
+)
+def test_nobody_else_is_told_which_device_asks(server: str) -> None:
+    snapshot = with_nodes(snapshot_of(nameservers=(server,)), node(1))
+    shared = shared_dns(snapshot)
+    assert dns_for(shared, snapshot, snapshot.nodes[1]) is shared
+
+
+@pytest.mark.parametrize(
+    ("names", "url"),
+    [
+        (["nextdns:abc123"], f"https://dns.nextdns.io/abc123?{DEVICE}"),
+        (["nextdns:b", "nextdns:a"], f"https://dns.nextdns.io/a?{DEVICE}"),
+        (["nextdns:no-device-info"], NEXTDNS),
+        (["nextdns:abc123", "nextdns:no-device-info"], "https://dns.nextdns.io/abc123"),
+        (["nextdns:a/../b"], f"{NEXTDNS}?{DEVICE}"),
+        ([f"nextdns:{'x' * 65}"], f"{NEXTDNS}?{DEVICE}"),
+    ],
+)
+def test_the_policy_chooses_a_nodes_profile(names: list[str], url: str) -> None:
+    """The lowest of several; one that is no profile is passed over."""
+    _, own = nextdns(attributes(*names))
+    assert own.resolvers[0] == Resolver(url)
+
+
+def test_the_policy_chooses_for_its_targets_only() -> None:
+    _, own = nextdns(attributes("nextdns:abc123"), owner=2)
+    assert own.resolvers[0] == Resolver(f"{NEXTDNS}?{DEVICE}")
+
+
+def test_split_dns_and_fallbacks_may_be_nextdns_too() -> None:
+    snapshot = snapshot_of(nameservers=(NEXTDNS,), split={"corp": (NEXTDNS,)})
+    snapshot = with_nodes(snapshot, node(1))
+    own = dns_for(shared_dns(snapshot), snapshot, snapshot.nodes[1])
+    assert own.fallback_resolvers[0].addr.startswith(f"{NEXTDNS}?device_ip=")
+    assert own.routes["corp"][0].addr.startswith(f"{NEXTDNS}?device_ip=")
+
+
+def test_whoever_tells_nothing_shares_the_set_up() -> None:
+    shared, own = nextdns(attributes("nextdns:no-device-info"))
+    assert own is shared
