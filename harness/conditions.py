@@ -1,8 +1,7 @@
 """Named predicates on a Status. Each can say why it does not hold yet, which is what a timeout reports."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
-from ipaddress import IPv4Address, IPv6Address
 
 from harness.status import Node, Status
 from harness.wait import Condition
@@ -33,15 +32,14 @@ def stopped() -> Condition[Status]:
     return state_is("Stopped")
 
 
-def has_addresses() -> Condition[Status]:
-    """The client has one tailnet address of each family."""
+def has_addresses(versions: Collection[int] = (4, 6)) -> Condition[Status]:
+    """The client has a tailnet address of each of these IP versions and of no other."""
 
     def why_not(s: Status) -> str | None:
-        kinds = [type(a) for a in s.addresses]
-        both = IPv4Address in kinds and IPv6Address in kinds
-        return None if both else f"addresses are {[str(a) for a in s.addresses]}"
+        found = {address.version for address in s.addresses}
+        return None if found == set(versions) else f"addresses are {[str(a) for a in s.addresses]}"
 
-    return Condition("has an IPv4 and an IPv6 address", why_not)
+    return Condition(f"has an address of IPv{' and IPv'.join(map(str, versions))}", why_not)
 
 
 def has_login_url() -> Condition[Status]:

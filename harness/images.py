@@ -103,7 +103,7 @@ class ClientImages:
             return self._find(release)
 
     def _find(self, release: Release) -> ClientImage:
-        if release.kind == "go" and (published := self._published(release)) is not None:
+        if release.kind == "go" and not release.tags and (published := self._published(release)) is not None:
             return published
         found = self._provisioner.programs(release)
         programs = {name: f"{MOUNTED}/{name}" for name in found}

@@ -120,21 +120,36 @@ class Provisioner:
             "arch": _goarch(),
         }
         folder = self._cache.entry(
-            f"tailscale-{release.version}", inputs, lambda folder: self._install(release, folder)
+            f"tailscale-{release.version}",
+            inputs,
+            lambda folder: self._install(release, folder, "tailscale", "tailscaled"),
         )
         return Binaries(folder / "tailscale", folder / "tailscaled")
+
+    def derper(self, release: Release) -> Path:
+        """The release's relay server, a program of its own. Raises as `client`."""
+        inputs = {
+            "module": f"tailscale.com/cmd/derper@v{release.version}",
+            "flags": " ".join(_client_flags(release)),
+            "arch": _goarch(),
+        }
+        name = f"derper-{release.version}"
+        return (
+            self._cache.entry(name, inputs, lambda folder: self._install(release, folder, "derper"))
+            / "derper"
+        )
 
     def agent(self) -> Path:
         """The agent, built from its source in this package."""
         inputs = {"source": source_digest(AGENT_SOURCE), "flags": " ".join(AGENT_FLAGS), "arch": _goarch()}
         return self._cache.entry("agent", inputs, self._build_agent) / "agent"
 
-    def _install(self, release: Release, folder: Path) -> None:
-        commands = [f"tailscale.com/cmd/{name}@v{release.version}" for name in ("tailscale", "tailscaled")]
+    def _install(self, release: Release, folder: Path, *names: str) -> None:
+        commands = [f"tailscale.com/cmd/{name}@v{release.version}" for name in names]
         go = self._go(release.go or AGENT_GO)
         env = self._build_environ() | {"GOBIN": str(folder)}
         run_long(
-            f"building tailscale {release.version} with Go {go.version}",
+            f"building {' and '.join(names)} {release.version} with Go {go.version}",
             [go.command, "install", *_client_flags(release), *commands],
             log=folder / "build.log",
             report=self._report,
@@ -255,7 +270,8 @@ def source_digest(folder: Path, patterns: Sequence[str] = GO_PATTERNS) -> str:
 
 def _client_flags(release: Release) -> tuple[str, ...]:
     stamps = [STAMPS.format(which, release.version) for which in ("long", "short")]
-    return ("-trimpath", "-ldflags", " ".join([LINK, *stamps]))
+    tags = ("-tags", ",".join(release.tags)) if release.tags else ()
+    return ("-trimpath", *tags, "-ldflags", " ".join([LINK, *stamps]))
 
 
 def _goarch() -> str:

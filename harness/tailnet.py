@@ -7,7 +7,7 @@ named after its release, so that a failed matrix reads by version.
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -52,6 +52,8 @@ class Tailnet:
         self.history = history
         self.clients: list[Client] = []
         self.services: list[Service] = []
+        self.ip_versions: Sequence[int] = (4, 6)
+        """Of which every client has an address; a scenario that configures others says so here."""
         self._users: dict[str, str] = {}
         self._one_at_a_time = asyncio.Lock()
         self._numbers = itertools.count(1)
@@ -197,7 +199,7 @@ class Tailnet:
         if not result.ok:
             raise JoinFailed(f"{client.name}: {result.command!r} ended with {result.code}: {result.message}")
         await client.until(running(), Budget.JOIN)
-        await client.until(has_addresses(), Budget.SYNC)
+        await client.until(has_addresses(self.ip_versions), Budget.SYNC)
         return client
 
     async def join(
@@ -268,8 +270,8 @@ class Tailnet:
 
     async def reach(self, clients: Sequence[Client], *, budget: Budget = Budget.REACH) -> None:
         """Every client reaches every other one: TCP, UDP and ICMP over IPv4 and IPv6."""
-        await self.changes(clients, running() & has_addresses(), Budget.RECONNECT)
-        await assert_reach(dict.fromkeys(all_pairs(clients), True), budget=budget)
+        await self.changes(clients, running() & has_addresses(self.ip_versions), Budget.RECONNECT)
+        await assert_reach(dict.fromkeys(all_pairs(clients, self.ip_versions), True), budget=budget)
         self.history.record("all pairs reached", clients=len(clients))
 
     async def changes(self, clients: Iterable[Client], condition: Condition[Status], budget: Budget) -> None:
@@ -277,12 +279,13 @@ class Tailnet:
         await self.each(list(clients), lambda client: client.until(condition, budget))
 
 
-def all_pairs(clients: Sequence[Client]) -> list[Pair]:
-    """Each client with each way to each other one: ICMP where both can."""
+def all_pairs(clients: Sequence[Client], ip_versions: Collection[int] = (4, 6)) -> list[Pair]:
+    """Each client with each way to each other one over these IP versions: ICMP where both can."""
     return [
         (prober, target)
         for prober, peer in itertools.permutations(clients, 2)
         for family in FAMILIES
+        if int(family[-1]) in ip_versions
         for target in (peer.tcp(by=family), peer.udp(by=family), peer.icmp(by=family))
         if target.transport != "icmp" or Ability.ICMP in prober.abilities & peer.abilities
     ]

@@ -16,12 +16,16 @@ Kind = Literal["go", "rust"]
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One client under test. `go` is the toolchain it needs, None for the Rust client."""
+    """One client under test. `go` is the toolchain it needs, None for the Rust client.
+
+    `tags` are Go build tags of a client that is built for one scenario; released binaries have none.
+    """
 
     kind: Kind
     version: str
     capability: int
     go: str | None = None
+    tags: tuple[str, ...] = ()
 
     @property
     def minor(self) -> str:

@@ -43,6 +43,8 @@ class Budget(Enum):
     """A new policy is what every connected client goes by."""
     CLOSE = auto()
     """What a new policy forbids no longer works, what it allows does: counted from when it is sent."""
+    RECORDS = auto()
+    """A changed file of DNS records is what clients answer: the server looks at it twice a second."""
     HOLD = auto()
     """How long an absence must last before it is believed."""
 
@@ -63,6 +65,7 @@ BUDGETS: Mapping[Budget, float] = {
     Budget.RECONNECT: 60.0,
     Budget.POLICY: 10.0,
     Budget.CLOSE: 3.0,
+    Budget.RECORDS: 5.0,
     Budget.HOLD: 3.0,
 }
 """Seconds on an idle machine with two cores, with ample room: an upper limit, never a pause."""

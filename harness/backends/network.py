@@ -10,6 +10,7 @@ from typing import Protocol
 
 from harness.backends.base import Capability
 from harness.backends.machine import Machine
+from harness.provision import Provisioner
 from harness.versions import Release
 
 
@@ -55,6 +56,10 @@ class Backend(Protocol):
     @property
     def capabilities(self) -> frozenset[Capability]:
         """What its machines can do."""
+
+    @property
+    def provisioner(self) -> Provisioner:
+        """What builds programs, also those that run on the host."""
 
     async def prepare(self, releases: Sequence[Release]) -> None:
         """Make or fetch everything those releases need, so that no test's time pays for it."""

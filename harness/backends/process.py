@@ -133,15 +133,15 @@ class ProcessBackend:
 
     def __init__(self, provisioner: Provisioner, *, why: str) -> None:
         self.why = why
-        self._provisioner = provisioner
+        self.provisioner = provisioner
 
     async def prepare(self, releases: Sequence[Release]) -> None:
-        await asyncio.to_thread(self._provisioner.agent)
+        await asyncio.to_thread(self.provisioner.agent)
         for release in releases:
-            await asyncio.to_thread(self._provisioner.programs, release)
+            await asyncio.to_thread(self.provisioner.programs, release)
 
     def network(self, name: str) -> ProcessNetwork:
-        return ProcessNetwork(name, self._provisioner)
+        return ProcessNetwork(name, self.provisioner)
 
     async def close(self) -> None:
         """Nothing is held between networks."""

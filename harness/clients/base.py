@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 
 from harness.artifacts import Item
 from harness.backends.machine import Machine
+from harness.clients.tunnel import Resolution
 from harness.reach import Prober, Target
 from harness.status import Address, Status
 from harness.versions import Release
@@ -23,6 +24,8 @@ class Ability(StrEnum):
     """It sends ICMP echo requests through its tunnel and answers those of others."""
     NAMES = "names"
     """It reaches a peer by its MagicDNS name."""
+    DNS = "dns"
+    """It answers DNS questions as its machine's programs may ask them, and passes on what others must answer."""
     DOWN = "down"
     """It can leave and come back without logging in again."""
     LOGOUT = "logout"
@@ -114,6 +117,9 @@ class Client(Source[Status], Prober, Protocol):
 
     async def until(self, condition: Condition[Status], budget: Budget) -> Status:
         """Wait for a condition on its status."""
+
+    async def resolve(self, name: str, kind: Literal["A", "AAAA"] = "A") -> Resolution:
+        """What it answers to this question. Without Ability.DNS it only looks a peer's name up."""
 
     # ---- what its user does
 

@@ -19,7 +19,7 @@ from harness.backends.base import Capability
 from harness.backends.machine import TAILSCALED_SOCKET, Machine
 from harness.clients.base import Ability, By, CliResult
 from harness.clients.localapi import EVERY_CHANGE, LocalAPI
-from harness.clients.tunnel import Resolution, Tunnel
+from harness.clients.tunnel import Resolution, Tunnel, version_of
 from harness.errors import AgentFailed, HarnessError, NotAnswering, NotReached
 from harness.progress import tail
 from harness.reach import Probe, Target
@@ -254,7 +254,8 @@ class TailscaledClient:
 
     async def resolve(self, name: str, kind: Literal["A", "AAAA"] = "A") -> Resolution:
         """Ask MagicDNS from this machine. See Tunnel.resolve for a limit of userspace mode."""
-        return await self._tunnel.resolve(name, kind)
+        by = version_of(self._status) if self._status is not None else 4
+        return await self._tunnel.resolve(name, kind, by=by)
 
     async def probe(self, target: Target, *, within: float) -> Probe:
         """Try once to reach a target through the tunnel. A name is resolved by MagicDNS."""

@@ -25,7 +25,8 @@ ECHO_PORT = 80
 
 LOOPBACK = "127.0.0.1"
 
-MAGIC_DNS = "100.100.100.100:53"
+MAGIC_DNS = {4: "100.100.100.100:53", 6: "[fd7a:115c:a1e0::53]:53"}
+"""The same resolver; a machine without an IPv4 address in the tailnet has no way to the first."""
 
 RESOLVE_MS = 3000
 """One question to a resolver on the same machine, with a few resends."""
@@ -86,14 +87,16 @@ class Tunnel:
             self._machine.require(Capability.OWN_PORTS)
         return wanted
 
-    async def resolve(self, name: str, kind: Literal["A", "AAAA"]) -> Resolution:
-        """Ask MagicDNS: by a packet to 100.100.100.100, in userspace mode by tailscaled's own resolver.
+    async def resolve(self, name: str, kind: Literal["A", "AAAA"], *, by: Literal[4, 6] = 4) -> Resolution:
+        """Ask MagicDNS: by a packet of IP version `by` to it, in userspace mode by tailscaled's own resolver.
 
         The latter fails every name (code 2) before 1.96 while the netmap has no nameservers: those releases
         give their whole DNS set-up back when they cannot read the system's (seen with 1.80.3 to 1.92.5,
         net/dns compileConfig). Probes by name work all the same, through SOCKS5.
         """
-        where = {"server": MAGIC_DNS} if self._kernel else {"daemon": self._machine.path(TAILSCALED_SOCKET)}
+        where = (
+            {"server": MAGIC_DNS[by]} if self._kernel else {"daemon": self._machine.path(TAILSCALED_SOCKET)}
+        )
         answer = await self._machine.agent("resolve", name=name, type=kind, timeout_ms=RESOLVE_MS, **where)
         return Resolution(answer["rcode"], tuple(answer["addresses"]))
 
@@ -107,7 +110,7 @@ class Tunnel:
                 return await self._ping(address, within)
         elif not is_address(address):
             try:
-                answer = await self.resolve(address, "A")
+                answer = await self._look_up(address, status)
             except AgentFailed as error:
                 return Probe(answered=False, reason=str(error))
             if not answer.addresses:
@@ -124,6 +127,12 @@ class Tunnel:
         )
         return judge(seen, target, own={str(a) for a in status.addresses})
 
+    async def _look_up(self, name: str, status: Status) -> Resolution:
+        """The name's addresses of the IP version that this client has, IPv4 first."""
+        if version_of(status) == 4:
+            return await self.resolve(name, "A")
+        return await self.resolve(name, "AAAA", by=6)
+
     async def _ping(self, address: str, within: float) -> Probe:
         """ICMP by tailscaled's own ping of type ICMP, which the peer's packet filter judges (no disco ping)."""
         if not is_address(address):
@@ -135,6 +144,11 @@ class Tunnel:
         if answer.get("Err"):
             return Probe(answered=False, reason=str(answer["Err"]))
         return Probe(answered=True, reason=None, seconds=float(answer.get("LatencySeconds") or 0))
+
+
+def version_of(status: Status) -> Literal[4, 6]:
+    """The IP version in which the client talks to its own resolver."""
+    return 4 if any(address.version == 4 for address in status.addresses) else 6
 
 
 def outside_netmap(status: Status, where: str) -> Probe | None:

@@ -71,6 +71,16 @@ def test_addresses_of_both_families_are_wanted() -> None:
     assert conditions.has_addresses().why_not(own("100.64.0.1")) is not None
 
 
+def test_addresses_of_one_family_may_be_all_that_is_wanted() -> None:
+    """Then one of the other is one too many."""
+
+    def own(*addresses: str) -> Status:
+        return parse_status({"Self": {"TailscaleIPs": list(addresses)}})
+
+    assert conditions.has_addresses([6]).why_not(own("fd7a::1")) is None
+    assert conditions.has_addresses([6]).why_not(own("100.64.0.1", "fd7a::1")) is not None
+
+
 def test_a_gone_peer_is_gone() -> None:
     """`no_peer` holds only without the peer."""
     assert conditions.no_peer("b").why_not(status(peer("c"))) is None

@@ -1,5 +1,6 @@
 """The provider chain for client images."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -54,6 +55,15 @@ def test_the_variable_names_the_image(tmp_path: Path) -> None:
     engine = FakeEngine(has={"mine:1.80.3"})
     found = images(engine, tmp_path, HARNESS_CLIENT_IMAGE="mine:{version}").find(OLDEST)
     assert (found.reference, found.mounts, engine.asked) == ("mine:1.80.3", {}, [])
+
+
+def test_a_client_with_build_tags_is_never_the_published_one(tmp_path: Path) -> None:
+    """Nobody publishes what only a scenario wants."""
+    tagged = replace(NEWEST, tags=("ts_debug_websockets",))
+    engine = FakeEngine(registry={f"tailscale/tailscale:v{NEWEST.version}"})
+    found = images(engine, tmp_path, HARNESS_CLIENT_IMAGE="mine:{version}").find(tagged)
+    assert found.reference.startswith("headscale-harness-base:")
+    assert set(found.mounts) == {Path("/cache/tailscale"), Path("/cache/tailscaled")}
 
 
 def test_a_named_image_that_is_nowhere_is_an_error(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Turning releases into programs, as far as no compiler is needed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from harness import provision
 from harness.cache import Cache
 from harness.errors import Missing
 from harness.progress import silent
@@ -11,6 +13,7 @@ from harness.provision import (
     GO_WHEELS,
     RUST_PATTERNS,
     RUST_SOURCE,
+    Go,
     Provisioner,
     go_on_path,
     rust_on_path,
@@ -101,3 +104,22 @@ def test_the_rust_digest_has_the_lock_file_and_every_source() -> None:
     """A new version of a crate is another program."""
     names = {path.name for pattern in RUST_PATTERNS for path in RUST_SOURCE.glob(pattern)}
     assert {"Cargo.toml", "Cargo.lock", "main.rs"} <= names
+
+
+def test_build_tags_make_another_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the command, and so in the cache."""
+    commands: list[list[str]] = []
+
+    def run(what: str, argv: list[object], **rest: object) -> None:
+        commands.append(list(map(str, argv)))
+
+    monkeypatch.setattr(provision, "run_long", run)
+    monkeypatch.setattr(provision, "go_on_path", lambda environ: Go(Path("go"), "1.99.0"))
+    made = Provisioner(Cache(tmp_path, report=silent), report=silent)
+    newest = RELEASES[-1]
+    tagged = replace(newest, tags=("a", "b"))
+    assert made.client(newest) != made.client(tagged)
+    assert "-tags" not in commands[0]
+    assert commands[1][commands[1].index("-tags") + 1] == "a,b"
+    assert made.derper(newest).name == "derper"
+    assert commands[2][-1] == f"tailscale.com/cmd/derper@v{newest.version}"

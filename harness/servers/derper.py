@@ -1,0 +1,71 @@
+"""Tailscale's own relay server, `derper`, on the host, which asks a control server whom to serve.
+
+Its certificate is one that clients are told not to check, as with the harness's own relay, whose map it shares.
+"""
+
+import asyncio
+import tempfile
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.ports import free_port
+from harness.progress import tail
+from harness.servers.relay import map_text
+from harness.wait import RECHECK_SECONDS, Budget
+from headscale import tls
+
+
+@dataclass(frozen=True, slots=True)
+class Derper:
+    """A running one: where, and its map in a file's form."""
+
+    host: str
+    port: int
+    map_text: str
+
+
+async def start_derper(stack: AsyncExitStack, program: Path, host: str, *, verify_url: str) -> Derper:
+    """Run it on this address until the stack unwinds. Who cannot be verified is refused."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hs-derper-")))
+    tls.load_or_create(
+        [host],
+        certificate_path=folder / f"{host}.crt",
+        key_path=folder / f"{host}.key",
+        now=datetime.now(UTC),
+    )
+    port, stun_port = free_port(host), free_port(host, udp=True)
+    log = folder / "derper.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            program,
+            *("-a", f"{host}:{port}", "-http-port", "-1", "-stun-port", str(stun_port)),
+            *("-c", folder / "derper.json", "-hostname", host, "-certmode", "manual", "-certdir", folder),
+            *("-verify-client-url", verify_url, "-verify-client-url-fail-open=false"),
+            stdout=output,
+            stderr=output,
+        )
+    stack.push_async_callback(_end, process)
+    await _answers(process, host, port, log)
+    return Derper(host, port, map_text(host, derp_port=port, stun_port=stun_port))
+
+
+async def _answers(process: asyncio.subprocess.Process, host: str, port: int, log: Path) -> None:
+    async with asyncio.timeout(Budget.DAEMON.seconds):
+        while process.returncode is None:
+            try:
+                _, writer = await asyncio.open_connection(host, port)
+            except OSError:
+                await asyncio.sleep(RECHECK_SECONDS / 5)
+                continue
+            writer.close()
+            return
+    raise HarnessError(f"derper ended with {process.returncode}:\n{tail(log)}")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), Budget.DAEMON.seconds)
