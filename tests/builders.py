@@ -204,7 +204,8 @@ class FakePolicy:
         return SSHPolicy((SSHRule(principals, {"*": "="}, SSHAction(accept=True)),)) if principals else None
 
     def caps_of(self, node_id: int) -> CapMap:
-        return {"example.com/cap/own": []} if self._owner(node_id) in self.capable else {}
+        own: CapMap = {"example.com/cap/own": [], "nextdns:abc": []}
+        return own if self._owner(node_id) in self.capable else {}
 
     def peer_caps_of(self, node_id: int) -> CapMap:
         return {"suggest-exit-node": []} if self._owner(node_id) in self.showing else {}

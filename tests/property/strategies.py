@@ -6,6 +6,7 @@ keeps a history meaningful.
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from hypothesis import strategies as st
@@ -15,6 +16,8 @@ from headscale.keys import DiscoKey, MachineKey, NodeKey, disco_key, machine_key
 from headscale.records import Node, PolicyText, RegisterMethod, Update
 from headscale.state.admission import Request
 from headscale.state.credentials import create_key, delete_key, draw_secret
+from headscale.state.derp import set_derp_map
+from headscale.state.dns import set_extra_records
 from headscale.state.effect import Effect, Moment, Step
 from headscale.state.login import log_in
 from headscale.state.nodes import (
@@ -33,6 +36,8 @@ from headscale.state.report import report
 from headscale.state.snapshot import Snapshot, put_node
 from headscale.state.tags import set_tags
 from headscale.state.users import create_user, delete_user, rename_user
+from headscale.tailcfg.derpmap import DERPMap
+from headscale.tailcfg.dns import DNSRecord
 from headscale.tailcfg.hostinfo import Hostinfo, NetInfo
 from headscale.tailcfg.maps import MapRequest
 from tests.builders import NOW, TAGGED, both_ways, compiled, tailnet
@@ -60,7 +65,7 @@ ACTS: Final = (
     *("arrive", "arrive", "leave", "leave", "endpoints", "disco", "disco", "derp", "hostinfo", "hostname"),
     *("rename_node", "rename_user", "expire", "expire_later", "expire_later", "unexpire", "unexpire"),
     *("version", "delete", "delete_key", "create_user", "delete_user", "time", "expire_due", "idle"),
-    *("policy", "policy", "policy", "routes", "routes", "approve"),
+    *("policy", "policy", "policy", "routes", "routes", "approve", "records", "relays"),
     *("login", "login", "login_tagged", "tag", "authorize", "authorize", "approval", "warn", "restart"),
 )
 
@@ -75,6 +80,10 @@ POLICIES: Final[tuple[dict[str, Any], ...]] = (
     {"pairs": both_ways((1, 1), (1, 2), (1, TAGGED)), "without_ipv4": frozenset({2})},
     {"pairs": None, "without_ipv4": frozenset({1, TAGGED}), "capable": frozenset({1, 2})},
 )
+RECORDS: Final = tuple(
+    tuple(DNSRecord(f"h{n}.example", f"192.0.2.{n}", "A") for n in range(count)) for count in range(3)
+)
+RELAYS: Final = tuple(DERPMap(regions={}, omit_default_regions=omit) for omit in (False, True))
 ROUTES: Final = ((), ("10.1.0.0/16",), ("10.1.0.0/16", "10.2.0.0/16"), ("0.0.0.0/0", "10.2.0.0/16", "::/0"))
 
 
@@ -246,6 +255,12 @@ class World:
         origin = PolicyText(id=0, text=prepared.text, created_at=self.now)
         return lambda snapshot, moment: adopt_policy(snapshot, moment, prepared=prepared, origin=origin)
 
+    def _records(self, act: Act) -> Step[Any]:
+        return partial(set_extra_records, records=RECORDS[act.what % len(RECORDS)])
+
+    def _relays(self, act: Act) -> Step[Any]:
+        return partial(set_derp_map, derp_map=RELAYS[act.what % len(RELAYS)])
+
     def _routes(self, act: Act, node: Node) -> Step[Any]:
         return _tells(node, hostinfo=Hostinfo(hostname=node.hostname, routable_ips=ROUTES[act.what]))
 
@@ -324,7 +339,7 @@ class World:
 _NODELESS: Final = frozenset(
     {
         *("join", "join_tagged", "join_ephemeral", "rotate", "rename_user", "create_user", "delete_user"),
-        *("delete_key", "time", "expire_due", "idle", "policy"),
+        *("delete_key", "time", "expire_due", "idle", "policy", "records", "relays"),
         *("login", "login_tagged", "approval", "warn", "restart"),
     }
 )

@@ -15,10 +15,11 @@ from headscale.mapper.diff import compare, message_for, news_for
 from headscale.mapper.render import PeerBytes
 from headscale.mapper.round import Round, framed
 from headscale.mapper.stream import Stream
+from headscale.records import DNSSettings
 from headscale.state.snapshot import Snapshot
 from headscale.tailcfg.maps import MapResponse
-from tests.builders import SETTINGS
-from tests.property.strategies import Act, World, acts, histories
+from tests.builders import SETTINGS, tailnet
+from tests.property.strategies import USERS, Act, World, acts, histories
 
 ENCODER = msgspec.json.Encoder()
 ZERO_TIME = "0001-01-01T00:00:00Z"
@@ -99,6 +100,14 @@ def settled(node: Json, now: datetime) -> Json:
     return out
 
 
+def worlds() -> st.SearchStrategy[World]:
+    """Tailnets with one DNS set-up for all, and with one for each node."""
+    own = DNSSettings(nameservers=("https://dns.nextdns.io/x",), override_local_dns=True)
+    return st.sampled_from([SETTINGS, replace(SETTINGS, dns=own)]).map(
+        lambda settings: World(tailnet(*USERS, settings=settings))
+    )
+
+
 def steps() -> st.SearchStrategy[list[tuple[Act, list[int]]]]:
     """A history, and after each act the viewers that hear of it at once; the others hear later."""
     some = st.sampled_from([[], [], [0, 1, 2, 3, 4], [1], [2, 3], [0, 4]])
@@ -107,10 +116,12 @@ def steps() -> st.SearchStrategy[list[tuple[Act, list[int]]]]:
     )
 
 
-@given(history=steps(), version=st.sampled_from([113, 142]))
-def test_deltas_add_up_to_the_full_map(history: list[tuple[Act, list[int]]], version: int) -> None:
+@given(world=worlds(), history=steps(), version=st.sampled_from([113, 142]))
+def test_deltas_add_up_to_the_full_map(
+    world: World, history: list[tuple[Act, list[int]]], version: int
+) -> None:
     """For every viewer: the full map and the deltas after it are a full map of now."""
-    world, viewers, peer_bytes = World(), dict[int, Viewer](), PeerBytes(SETTINGS)
+    viewers, peer_bytes = dict[int, Viewer](), PeerBytes(SETTINGS)
     for act, listeners in history:
         effect = world.play(act)
         for viewer in viewers.values():
@@ -141,11 +152,11 @@ def test_nobody_hears_what_changed_nothing(history: list[Act]) -> None:
         assert message_for(comparison, news, viewer_id=node_id, version=142, now=world.now) is None
 
 
-@given(before=histories(size=12), after=st.lists(acts(), max_size=12))
+@given(world=worlds(), before=histories(size=12), after=st.lists(acts(), max_size=12))
 def test_a_shared_frame_is_what_each_of_its_viewers_would_be_sent_alone(
-    before: list[Act], after: list[Act]
+    world: World, before: list[Act], after: list[Act]
 ) -> None:
-    world, peer_bytes, touched = World(), PeerBytes(SETTINGS), set[int]()
+    peer_bytes, touched = PeerBytes(SETTINGS), set[int]()
     for act in before:
         world.play(act)
     old = world.snapshot

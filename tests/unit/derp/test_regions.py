@@ -233,3 +233,26 @@ def test_clients_before_115_avoid_what_may_not_be_home() -> None:
     quiet = DERPMap(regions={1: replace(region(1, "a"), no_measure_no_home=True)})
     assert regions.for_client(quiet, 114).regions[1].avoid is True
     assert regions.for_client(quiet, 115).regions[1].avoid is False
+
+
+def test_a_file_may_be_json_or_yaml() -> None:
+    """Told apart by how it begins; JSON may hold tabs, which YAML refuses there, and YAML may begin with a brace."""
+    as_json = (
+        b'{\n\t"Regions": {\n\t\t"7": {"RegionID": 7, "RegionCode": "c", "RegionName": "n", "Nodes": []}}}'
+    )
+    as_flow = b"{regions: {7: {regioncode: c, regionname: n, nodes: []}}}"
+    as_yaml = b"regions:\n  7:\n    regioncode: c\n    regionname: n\n    nodes: []\n"
+    assert regions.parse(as_json) == regions.parse(as_flow) == regions.parse(as_yaml) == {7: region(7)}
+
+
+def test_broken_json_is_malformed() -> None:
+    """As is what is wrong in it as a map."""
+    for text in (b'{"Regions": {', b'{"Regions": []}', b'{"Regions": {"7": {"RegionID": 8}}}'):
+        with pytest.raises(Malformed):
+            regions.parse(text)
+
+
+def test_the_hosts_of_a_map_are_names_that_need_resolving() -> None:
+    """Each once, and no addresses."""
+    found = DERPMap(regions={1: region(1, "b.example", "192.0.2.1"), 2: region(2, "a.example", "b.example")})
+    assert regions.hosts_of(found) == ["a.example", "b.example"]
