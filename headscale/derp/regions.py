@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import StringIO
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from math import isfinite
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import fields, replace
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from headscale.errors import Malformed
 from headscale.tailcfg.derpmap import (
@@ -105,9 +105,15 @@ def parse_yaml(text: bytes) -> Regions:
     """A map as operators write it, with field names in lower case; raises Malformed."""
     _check_size(text)
     try:
-        return _regions(YAML(typ="safe", pure=True).load(StringIO(text.decode())))
-    except (YAMLError, RecursionError, UnicodeDecodeError, ValueError) as error:
+        document = YAML(typ="safe", pure=True).load(StringIO(text.decode()))
+    except (
+        Exception
+    ) as error:  # besides its own, ruamel raises what Python does: TypeError for a mapping as a key
         raise Malformed(f"not a DERP map: {error}") from error
+    try:
+        return _regions(document)
+    except RecursionError as error:  # an alias may stand for what holds it
+        raise Malformed("not a DERP map: it contains itself") from error
 
 
 def parse(text: bytes) -> Regions:
@@ -221,6 +227,8 @@ def _region(region_id: int, value: object) -> DERPRegion | None:
 def _checked(region: DERPRegion) -> DERPRegion:
     """The region, if clients can make sense of its values; raises Malformed."""
     _region_id(region.region_id)
+    if not (isfinite(region.latitude) and isfinite(region.longitude)):  # JSON has no other numbers
+        raise Malformed(f"region {region.region_id}: latitude and longitude are numbers of degrees")
     for node in region.nodes:
         where = f"region {region.region_id}, node {node.name!r}"
         if not node.host_name:

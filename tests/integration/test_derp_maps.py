@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from multidict import CIMultiDict
 
 from harness.clients.fake import FakeClient
 from harness.servers.inprocess import config_of
@@ -41,7 +40,7 @@ class Site:
         self.asked += 1
         if self.hang:
             await asyncio.sleep(PATIENCE_S)
-        headers = CIMultiDict({"Location": self.location} if self.location else {})
+        headers = {"Location": self.location} if self.location else None
         return web.Response(status=self.status, body=self.body, headers=headers)
 
     async def hop(self, request: web.Request) -> web.StreamResponse:

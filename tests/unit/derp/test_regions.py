@@ -256,3 +256,18 @@ def test_the_hosts_of_a_map_are_names_that_need_resolving() -> None:
     """Each once, and no addresses."""
     found = DERPMap(regions={1: region(1, "b.example", "192.0.2.1"), 2: region(2, "a.example", "b.example")})
     assert regions.hosts_of(found) == ["a.example", "b.example"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"a: &x [?*x]",
+        b"regions: &x {7: *x}",
+        b"regions: {7: {regioncode: c, regionname: n, nodes: [], latitude: .nan}}",
+        b"regions: {.inf: null}",
+    ],
+)
+def test_odd_yaml_is_malformed(text: bytes) -> None:
+    """Whatever the parser makes of it, a file never ends the server."""
+    with pytest.raises(Malformed):
+        regions.parse(text)
