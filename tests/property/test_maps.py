@@ -3,13 +3,12 @@ what a client that starts now is told."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.clients.netmap import Json, NetMap
+from harness.clients.netmap import NetMap
 from headscale.mapper.build import build_map
 from headscale.mapper.diff import compare, message_for, news_for
 from headscale.mapper.render import PeerBytes
@@ -19,12 +18,10 @@ from headscale.records import DNSSettings
 from headscale.state.snapshot import Snapshot
 from headscale.tailcfg.maps import MapResponse
 from tests.builders import SETTINGS, tailnet
+from tests.property.netmaps import known
 from tests.property.strategies import USERS, Act, World, acts, histories
 
 ENCODER = msgspec.json.Encoder()
-ZERO_TIME = "0001-01-01T00:00:00Z"
-# Of its own node a client knows these itself, and is not told of its own reports.
-OWN_REPORTS = ("Endpoints", "DiscoKey", "Online", "LastSeen", "Cap")
 
 
 @dataclass
@@ -64,40 +61,6 @@ def catch_up(world: World, viewer: Viewer, peer_bytes: PeerBytes) -> None:
     )
     hear(viewer.netmap, message, world.now)
     viewer.sent, viewer.touched = world.snapshot, set()
-
-
-def known(netmap: NetMap, now: datetime) -> dict[str, Any]:
-    """What matters of a netmap, in one form for what clients take as the same."""
-    assert netmap.node is not None
-    peers = {node_id: settled(peer, now) for node_id, peer in netmap.peers.items()}
-    owners = {node["User"] for node in (netmap.node, *netmap.peers.values())}
-    return {
-        "peers": peers,
-        "self": settled({k: v for k, v in netmap.node.items() if k not in OWN_REPORTS}, now),
-        "profiles": {owner: netmap.profiles.get(owner) for owner in owners},
-        "dns": netmap.dns,
-        "derp": netmap.derp_map,
-        "filter": netmap.packet_filter,
-        "ssh": netmap.ssh_policy,
-        "domain": netmap.domain,
-        "notices": (netmap.health or [], netmap.display_messages),
-    }
-
-
-def settled(node: Json, now: datetime) -> Json:
-    """A node as a Go client acts upon it.
-
-    The zero time is no expiry; a client marks a peer whose expiry is past as expired by itself
-    (ipn/ipnlocal/expiry.go); when a node was last seen does not matter while it is online.
-    """
-    out = {name: value for name, value in node.items() if value not in (None, "", [], {}, 0)}
-    if out.get("KeyExpiry") == ZERO_TIME:
-        del out["KeyExpiry"]
-    ended = "KeyExpiry" in out and datetime.fromisoformat(out["KeyExpiry"]) <= now
-    out["Expired"] = bool(node.get("Expired")) or ended
-    if node.get("Online"):
-        out.pop("LastSeen", None)
-    return out
 
 
 def worlds() -> st.SearchStrategy[World]:
