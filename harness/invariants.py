@@ -4,6 +4,7 @@ They take what an administrator sees (the server's list of nodes) and what clien
 fit any control server. What only holds once everybody has heard of a change is asked after waiting for it.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -79,9 +80,5 @@ def messages_are_in_order(messages: Sequence[Json]) -> list[str]:
     if messages and not messages[0].get("Node"):
         complaints.append("the first message lacks a node")
     times = [message["ControlTime"] for message in messages if message.get("ControlTime")]
-    complaints += [
-        f"{later} follows {earlier}"
-        for earlier, later in zip(times, times[1:], strict=False)
-        if later < earlier
-    ]
-    return complaints
+    pairs = itertools.pairwise(times)
+    return complaints + [f"{later} follows {earlier}" for earlier, later in pairs if later < earlier]

@@ -1,0 +1,328 @@
+"""A whole tailnet over real sockets, whatever happens to it: after every step each client holds what it would be told
+now, and the invariants of a tailnet hold.
+
+The same laws without sockets, a thousand times faster, are in test_maps and test_state; this one has the streams, the
+fan-out, the database and the restarts in it. HYPOTHESIS_PROFILE decides how many tailnets.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from harness import invariants
+from harness.clients.fake import AnswerRefused, FakeClient, MapStream, PollEnded
+from harness.clients.netmap import NetMap
+from harness.clients.session import SessionClosed, StreamCut
+from harness.errors import HarnessError
+from harness.expected import look
+from harness.policies import ALLOW_ALL, NOBODY, grant, policy, read
+from harness.servers.inprocess import InProcessServer
+from harness.servers.local import local_settings
+from tests.integration.fakes import EPHEMERAL_TIMEOUT, GRACE, Tailnet
+from tests.property.netmaps import known
+
+T = TypeVar("T")
+
+MACHINES = 4
+PATIENCE_S = 10.0
+TAGS = {"tag:a": ["alice@"], "tag:b": ["alice@", "bob@"]}
+POLICIES = (
+    ALLOW_ALL,
+    NOBODY,
+    policy(grant("alice@", to="alice@"), grant("bob@", to="bob@"), tag_owners=TAGS),
+    policy(grant("autogroup:member", to="autogroup:self"), grant("bob@", to="tag:a"), tag_owners=TAGS),
+    policy(grant("tag:a", to="tag:b"), grant("alice@", to="bob@", ip="tcp:22"), tag_owners=TAGS),
+)
+GONE = (AnswerRefused, PollEnded, SessionClosed, StreamCut)
+MACHINE = st.integers(0, MACHINES - 1)
+USER = st.sampled_from(["1", "2"])
+
+
+@dataclass
+class Member:
+    """A client, its open stream if it has one, and all messages of that."""
+
+    client: FakeClient
+    stream: MapStream | None = None
+    messages: list[dict[str, Any]] = field(default_factory=list)
+
+
+class LiveTailnet(RuleBasedStateMachine):
+    """Acts on four machines of two users, one after the other; each has settled before the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.stack = AsyncExitStack()
+        self.members: dict[int, Member] = {}
+        self.policy = ""
+        self.highest = 0
+        self.numbers: set[str] = set()
+
+    def run(self, work: Awaitable[T]) -> T:
+        async def timed() -> T:
+            async with asyncio.timeout(60):
+                return await work
+
+        return self.runner.run(timed())
+
+    @initialize()
+    def start(self) -> None:
+        self.run(self._start())
+
+    async def _start(self) -> None:
+        self.server = InProcessServer(
+            local_settings("127.0.0.1", ephemeral_timeout=EPHEMERAL_TIMEOUT), grace=GRACE
+        )
+        self.stack.push_async_callback(self.server.close)
+        await self.server.start()
+        self.tailnet = Tailnet(self.server, self.stack)
+        for name in ("alice", "bob"):
+            await self.server.create_user(name)
+        for number in range(MACHINES):
+            self.members[number] = Member(await self.tailnet.client(f"host{number % 2}"))
+
+    def teardown(self) -> None:
+        with contextlib.suppress(*GONE):
+            self.run(self.stack.aclose())
+        self.runner.close()
+
+    # ---- what may happen
+
+    @rule(machine=MACHINE, user=USER, tagged=st.booleans(), ephemeral=st.booleans())
+    def joins(self, machine: int, user: str, tagged: bool, ephemeral: bool) -> None:
+        self.run(self._joins(machine, user, tags=("tag:a",) if tagged else (), ephemeral=ephemeral))
+
+    async def _joins(self, machine: int, user: str, **kind: Any) -> None:
+        """With a new node key each time, as after a logout; and polling."""
+        member = self.members[machine]
+        await self._hang_up(member)
+        old = member.client.rotate_node_key()
+        key = await self.tailnet.key(user, **kind)
+        answer = await member.client.register(auth_key=key, old_node_key=old)
+        if answer["MachineAuthorized"]:
+            await self._polls(member)
+
+    @rule(
+        machine=MACHINE, user=st.sampled_from(["alice", "bob"]), tag=st.sampled_from(["", "tag:a", "tag:b"])
+    )
+    def logs_in(self, machine: int, user: str, tag: str) -> None:
+        self.run(self._logs_in(machine, user, tag))
+
+    async def _logs_in(self, machine: int, user: str, tag: str) -> None:
+        member = self.members[machine]
+        old = member.client.rotate_node_key()
+        hostinfo = {**member.client.hostinfo, "RequestTags": [tag]} if tag else None
+        answer = await member.client.register(old_node_key=old, hostinfo=hostinfo)
+        login = str(answer["AuthURL"]).rpartition("/")[2]
+        try:
+            await self.server.let_in(login, user)
+        except HarnessError:  # the tag is not the user's; the machine is out, with a key that is nobody's
+            await self._hang_up(member)
+            return
+        await self._hang_up(member)
+        await self._polls(member)
+
+    @rule(machine=MACHINE)
+    def goes_away_and_comes_back(self, machine: int) -> None:
+        """The stream ends and another begins: with a new disco key, as after a restart of the client."""
+        self.run(self._comes_back(self.members[machine]))
+
+    async def _comes_back(self, member: Member) -> None:
+        await self._hang_up(member)
+        member.client.restart()
+        await self._polls(member)
+
+    @rule(machine=MACHINE)
+    def goes_away(self, machine: int) -> None:
+        self.run(self._hang_up(self.members[machine]))
+
+    @rule(machine=MACHINE)
+    def logs_out(self, machine: int) -> None:
+        async def act() -> None:
+            await self.members[machine].client.logout()
+            await self._hang_up(self.members[machine])
+
+        self.run(act())
+
+    @rule(machine=MACHINE, port=st.integers(1, 3), name=st.sampled_from(["a b", "twin", ""]))
+    def reports(self, machine: int, port: int, name: str) -> None:
+        async def act() -> None:
+            client = self.members[machine].client
+            hostinfo = {**client.hostinfo, "Hostname": name} if name else None
+            with contextlib.suppress(AnswerRefused):
+                await client.lite_update(endpoints=[f"192.0.2.{machine}:{port}"], hostinfo=hostinfo)
+
+        self.run(act())
+
+    @rule(pick=MACHINE, name=st.sampled_from(["chosen", "other"]))
+    def is_renamed(self, pick: int, name: str) -> None:
+        self.run(self._admin(lambda node: self.server.rename_node(node, name), pick))
+
+    @rule(pick=MACHINE, tags=st.sampled_from([("tag:a",), ("tag:a", "tag:b")]))
+    def is_tagged(self, pick: int, tags: tuple[str, ...]) -> None:
+        self.run(self._admin(lambda node: self.server.set_tags(node, tags), pick))
+
+    @rule(pick=MACHINE, ends=st.booleans())
+    def its_key_ends_or_does_not(self, pick: int, ends: bool) -> None:
+        act = self.server.expire_node if ends else self.server.never_expire_node
+        self.run(self._admin(act, pick))
+
+    @rule(pick=MACHINE)
+    def is_deleted(self, pick: int) -> None:
+        self.run(self._admin(self.server.delete_node, pick))
+
+    @rule(text=st.sampled_from(POLICIES))
+    def policy_is_set(self, text: str) -> None:
+        async def act() -> None:
+            await self.server.set_policy(text)
+            self.policy = text
+
+        self.run(act())
+
+    @rule()
+    def server_restarts(self) -> None:
+        self.run(self._restarts())
+
+    async def _restarts(self) -> None:
+        polling = [member for member in self.members.values() if member.stream is not None]
+        for member in polling:
+            await self._hang_up(member)
+        await self.server.stop()
+        await self.server.start()
+        for member in polling:
+            await self._polls(member)
+
+    @precondition(lambda self: self.members)
+    @rule(machine=MACHINE)
+    def a_thief_tries(self, machine: int) -> None:
+        """With the node key of a member and a machine key of its own: refused, whatever it tries."""
+        self.run(self._steals(self.members[machine].client))
+
+    async def _steals(self, victim: FakeClient) -> None:
+        if await self._node_of(victim) is None:
+            return
+        async with FakeClient(self.server.url, node_private=victim.node_private) as thief:
+            with pytest.raises(AnswerRefused, match="404"):
+                await thief.map_once()
+            for answer in (await thief.register(), await thief.logout()):
+                assert answer["MachineAuthorized"] is False
+                assert "another machine" in answer["Error"]
+
+    # ---- what must hold
+
+    @invariant()
+    def all_is_well(self) -> None:
+        if self.members:
+            self.run(self._settled())
+
+    async def _settled(self) -> None:
+        nodes = await self.server.nodes()
+        numbers = {node.id for node in nodes}
+        complaints = invariants.nothing_is_shared(nodes)
+        complaints += invariants.numbers_only_grow(self.numbers, numbers, self.highest)
+        self.numbers, self.highest = numbers, max([self.highest, *map(int, numbers)])
+        netmaps: dict[int, NetMap] = {}
+        for member in list(self.members.values()):
+            found = await self._caught_up(member)
+            if found is not None:
+                netmaps[found] = member.stream.netmap  # type: ignore[union-attr]
+                complaints += invariants.messages_are_in_order(member.messages)
+        connected = set(netmaps)
+        await self.tailnet.until(
+            lambda: not invariants.presence_is_true(self._listed(), connected)
+        )  # who left has a grace
+        for member in self.members.values():
+            await self._caught_up(member)
+        complaints += invariants.sight_is_mutual(netmaps)
+        complaints += invariants.nobody_is_seen_who_is_not_there(netmaps, nodes)
+        complaints += invariants.owners_are_known(netmaps)
+        complaints += await self._seen_as_the_oracle_says(netmaps)
+        assert not complaints
+
+    async def _seen_as_the_oracle_says(self, netmaps: dict[int, NetMap]) -> list[str]:
+        world = await look(self.server)
+        names = {int(node.id): node.given_name for node in await self.server.nodes()}
+        complaints = []
+        for number, netmap in netmaps.items():
+            own = next(node for node in world.nodes if node.name == names[number])
+            others = [node.name for node in world.nodes if node is not own]
+            allowed = world.peers_of(read(self.policy), own) if self.policy else others
+            seen = [names.get(peer, f"number {peer}") for peer in netmap.peers]
+            if sorted(seen) != sorted(allowed):
+                complaints.append(f"{own.name} sees {sorted(seen)}, and is to see {sorted(allowed)}")
+        return complaints
+
+    async def _caught_up(self, member: Member) -> int | None:
+        """Read until the client holds what it would be told now; its node's number, None when it has no stream."""
+        if member.stream is None:
+            return None
+        node = await self._node_of(member.client)
+        if node is None:
+            await self._hang_up(member)
+            return None
+        wanted: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while True:
+                    wanted = await self._fresh(member.client)
+                    if known(member.stream.netmap, datetime.now(UTC)) == wanted:
+                        return node
+                    with contextlib.suppress(TimeoutError):
+                        member.messages.append(await member.stream.next_message(within=0.2))
+        except TimeoutError:
+            assert known(member.stream.netmap, datetime.now(UTC)) == wanted
+            return node
+
+    async def _fresh(self, client: FakeClient) -> dict[str, Any]:
+        netmap, now = NetMap(version=client.version), datetime.now(UTC)
+        netmap.apply(await client.map_once(), now=now.isoformat())
+        return known(netmap, now)
+
+    # ---- how
+
+    async def _polls(self, member: Member) -> None:
+        if await self._node_of(member.client) is None:
+            return
+        member.stream, member.messages = await member.client.stream_map(), []
+        member.messages.append(await member.stream.next_message(within=PATIENCE_S))
+
+    async def _hang_up(self, member: Member) -> None:
+        member.stream = None
+        await member.client.close()
+
+    async def _node_of(self, client: FakeClient) -> int | None:
+        node = self.server.app.writer.snapshot.node_of(client.node_key, client.machine_key)
+        return node.id if node is not None else None
+
+    def _listed(self) -> list[Any]:
+        return list(self.server.app.writer.snapshot.nodes.values())
+
+    async def _admin(self, act: Any, pick: int) -> None:
+        """Something done to one of the nodes there are; it may be refused."""
+        nodes = await self.server.nodes()
+        if nodes:
+            with contextlib.suppress(HarnessError):
+                await act(nodes[pick % len(nodes)].id)
+
+
+NIGHTLY = 5000
+EXAMPLES = {50: 6, 200: 20, NIGHTLY: 400}
+"""By the profile's number for laws without sockets; each of these takes seconds, and so does each step of shrinking."""
+
+PROFILE = settings()
+LiveTailnet.TestCase.settings = settings(
+    max_examples=EXAMPLES.get(PROFILE.max_examples, 20),
+    stateful_step_count=25,
+    phases=[phase for phase in Phase if phase is not Phase.shrink or PROFILE.max_examples == NIGHTLY],
+)
+test_a_live_tailnet = pytest.mark.timeout(0)(LiveTailnet.TestCase)
