@@ -90,6 +90,8 @@ class LiveTailnet(RuleBasedStateMachine):
             await self.server.create_user(name)
         for number in range(MACHINES):
             self.members[number] = Member(await self.tailnet.client(f"host{number % 2}"))
+        for number, user in enumerate("112"):  # an empty tailnet has little to go wrong
+            await self._joins(number, user)
 
     def teardown(self) -> None:
         with contextlib.suppress(*GONE):
