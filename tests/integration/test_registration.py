@@ -1,9 +1,8 @@
 """Who gets in, over real sockets: races, strangers with someone else's keys, and what survives a crash."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -12,7 +11,7 @@ from harness.servers.local import local_settings
 from harness.servers.process import ProcessServer
 from headscale.keys import ZERO_NODE_KEY
 from headscale.tailcfg import capver
-from tests.integration.fakes import Enrolled, Join, Tailnet, registered, until
+from tests.integration.fakes import Enrolled, Join, Tailnet, registered
 
 PARALLEL = 100
 
@@ -51,83 +50,6 @@ async def test_one_machine_that_registers_in_parallel_is_one_node(tailnet: Tailn
     answers = await asyncio.gather(*(twin.register(auth_key=key) for twin in (client, *twins)))
     assert all(answer["MachineAuthorized"] for answer in answers)
     assert len(tailnet.server.app.writer.snapshot.nodes) == 1
-
-
-Attempt = Callable[[FakeClient, str], Awaitable[object]]
-
-
-async def poll(thief: FakeClient, key: str) -> None:
-    await thief.stream_map()
-
-
-async def lite(thief: FakeClient, key: str) -> None:
-    await thief.lite_update(endpoints=["192.0.2.66:6"], hostinfo={"Hostname": "stolen"})
-
-
-async def one_shot(thief: FakeClient, key: str) -> None:
-    await thief.map_once()
-
-
-async def restart(thief: FakeClient, key: str) -> None:
-    _refused(await thief.register())
-
-
-async def with_key(thief: FakeClient, key: str) -> None:
-    _refused(await thief.register(auth_key=key))
-
-
-async def logout(thief: FakeClient, key: str) -> None:
-    _refused(await thief.logout())
-
-
-async def shorten(thief: FakeClient, key: str) -> None:
-    _refused(await thief.register(expiry=datetime.now(UTC) + timedelta(minutes=1)))
-
-
-def _refused(answer: dict[str, object]) -> None:
-    assert answer["MachineAuthorized"] is False
-    assert answer["NodeKeyExpired"] is False
-    raise AnswerRefused(200, str(answer["Error"]))
-
-
-@pytest.mark.parametrize(
-    ("attempt", "refusal"),
-    [
-        (poll, "404: node not found"),
-        (lite, "404: node not found"),
-        (one_shot, "404: node not found"),
-        (restart, "node key already in use by another machine"),
-        (with_key, "node key already in use by another machine"),
-        (logout, "node key already in use by another machine"),
-        (shorten, "node key already in use by another machine"),
-    ],
-)
-async def test_a_node_key_is_worth_nothing_without_its_machine_key(
-    tailnet: Tailnet, join: Join, attempt: Attempt, refusal: str
-) -> None:
-    """Refused, and the victim is unchanged, online and fed."""
-    victim, witness = await join("victim"), await join("witness")
-    stream, watching = await victim.stream(), await witness.stream()
-    await until(watching, lambda netmap: netmap.peers[victim.id]["Online"] is True)
-    before = tailnet.node(victim.id)
-
-    thief = await tailnet.client("thief", node_private=victim.client.node_private)
-    with pytest.raises(AnswerRefused, match=refusal):
-        await attempt(thief, await tailnet.key())
-
-    assert tailnet.node(victim.id) == before
-    await tailnet.server.rename_node(str(witness.id), "seen")
-    await until(stream, lambda netmap: netmap.peer_named("seen") is not None)
-    assert watching.netmap.peers[victim.id]["Online"] is True
-    assert len(tailnet.server.app.writer.snapshot.nodes) == 2
-
-
-async def test_a_thiefs_key_is_not_spent(tailnet: Tailnet, join: Join) -> None:
-    victim, key = await join("victim"), await tailnet.key()
-    thief = await tailnet.client("thief", node_private=victim.client.node_private)
-    assert "already in use" in (await thief.register(auth_key=key))["Error"]
-    thief.rotate_node_key()
-    await registered(thief, key)
 
 
 @pytest.mark.parametrize(
