@@ -107,12 +107,12 @@ def sees_unexpired(name: str) -> Condition[Status]:
     return _peer(f"sees {name} unexpired", name, lambda p: f"{name} is expired" if p.expired else None)
 
 
-def expires(at: datetime, *, peer: str | None = None) -> Condition[Status]:
-    """The client's own key, or that peer's, ends at this time (to the second)."""
+def expires(at: datetime, *, peer: str | None = None, within: timedelta = SECOND) -> Condition[Status]:
+    """The client's own key, or that peer's, ends at this time, to the second unless told otherwise."""
 
     def why_not(node: Node) -> str | None:
         known = datetime.fromisoformat(node.key_expiry) if node.key_expiry else None
-        return None if known is not None and abs(known - at) < SECOND else f"its key ends {known or 'never'}"
+        return None if known is not None and abs(known - at) < within else f"its key ends {known or 'never'}"
 
     return _node(f"has a key until {at:%H:%M:%S}", peer, why_not)
 
@@ -120,6 +120,15 @@ def expires(at: datetime, *, peer: str | None = None) -> Condition[Status]:
 def never_expires(*, peer: str | None = None) -> Condition[Status]:
     """The client's own key, or that peer's, does not end."""
     return _node("has a key without end", peer, lambda n: f"ends {n.key_expiry}" if n.key_expiry else None)
+
+
+def routes_through(name: str, route: str) -> Condition[Status]:
+    """The peer is the way to this route."""
+    return _peer(
+        f"goes to {route} through {name}",
+        name,
+        lambda p: None if route in p.primary_routes else f"{name} has the routes {list(p.primary_routes)}",
+    )
 
 
 def no_peer(name: str) -> Condition[Status]:

@@ -4,8 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 from harness.clients.base import Ability, Client
 from harness.conditions import expires, needs_login, never_expires, running, sees_expired, sees_unexpired
+from harness.logins import REAUTH, logs_in
+from harness.plugin import MakeTailnet
 from harness.tailnet import Tailnet
 from harness.wait import Budget, until_it_holds
+
+SLACK = timedelta(minutes=2)
 
 
 async def with_watcher(tailnet: Tailnet) -> tuple[list[Client], Client]:
@@ -70,6 +74,23 @@ async def test_a_key_ends_when_its_time_comes(tailnet: Tailnet) -> None:
     assert datetime.now(UTC) >= end
     for name in nodes:
         await watcher.until(sees_expired(name), Budget.SYNC)
+
+
+async def test_keys_live_as_long_as_the_tailnet_says(make_tailnet: MakeTailnet) -> None:
+    """With `node.expiry` every new node of a user has an end, a tagged one has none, and a login renews it."""
+    tailnet = await make_tailnet(config={"node.expiry": "90d"})
+    clients = await tailnet.join_each(able=Ability.LOGOUT)
+    tagged = await tailnet.join("alice", name="tagged", tags=["tag:a"])
+    end = datetime.now(UTC) + timedelta(days=90)
+    for client in clients:
+        await client.until(expires(end, within=SLACK), Budget.SYNC)
+    await tagged.until(never_expires(), Budget.SYNC)
+    first = await tailnet.node_of(clients[0])
+    await tailnet.server.expire_node(first.id, at=datetime.now(UTC) + timedelta(hours=1))
+    await clients[0].until(expires(datetime.now(UTC) + timedelta(hours=1), within=SLACK), Budget.SYNC)
+    result = await logs_in(tailnet, clients[0], "alice", REAUTH)
+    assert result.ok, result.message
+    await clients[0].until(expires(end, within=SLACK), Budget.SYNC)
 
 
 async def test_a_deleted_key_does_not_matter_to_who_is_in(tailnet: Tailnet) -> None:

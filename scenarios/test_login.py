@@ -1,11 +1,23 @@
 """Leaving and coming back: down and up, logout and login, as the same user and as another."""
 
 from harness.clients.base import Ability, Client
-from harness.conditions import needs_login, no_peer, running, sees_expired, sees_offline, sees_online, stopped
+from harness.conditions import (
+    needs_login,
+    no_peer,
+    routes_through,
+    running,
+    sees_expired,
+    sees_offline,
+    sees_online,
+    stopped,
+)
+from harness.policies import grant, policy
 from harness.reach import assert_reach
 from harness.servers.base import ServerNode
 from harness.tailnet import Tailnet
 from harness.wait import Budget
+
+ROUTE = "10.99.0.0/24"
 
 
 def identity(nodes: list[ServerNode]) -> list[tuple[str, tuple[str, ...], str]]:
@@ -83,6 +95,30 @@ async def test_logout_and_login_as_another_user(tailnet: Tailnet) -> None:
     assert not {a for n in bobs for a in n.addresses} & {a for n in before for a in n.addresses}
     await tailnet.meshed(clients)
     await tailnet.reach(clients)
+
+
+async def test_approved_routes_outlive_a_logout(tailnet: Tailnet) -> None:
+    """A router whose route the policy approves logs out and in again: the same node serves the route again."""
+    await tailnet.user("alice")
+    await tailnet.server.set_policy(policy(grant("*", to="*"), routes={ROUTE: "alice@"}))
+    clients = await tailnet.each(tailnet.able(Ability.LOGOUT), tailnet.client)
+    watcher = await tailnet.join("alice", name="watcher")
+
+    async def comes_back(client: Client) -> None:
+        for _ in range(2):
+            key = await tailnet.auth_key("alice")
+            flag = f"--advertise-routes={ROUTE}"
+            assert (await client.up(tailnet.server.url, auth_key=key.text, extra=[flag])).ok
+            await client.until(running(), Budget.JOIN)
+            node = await tailnet.node_of(client)
+            assert node.routes == (ROUTE,)
+            await watcher.until(routes_through(node.given_name, ROUTE), Budget.SYNC)
+            assert (await client.logout()).ok
+            await client.until(needs_login(), Budget.SYNC)
+
+    for client in clients:  # one after the other: a route has one primary
+        await comes_back(client)
+        await tailnet.server.delete_node((await tailnet.server.nodes())[-1].id)
 
 
 async def test_a_deleted_node_is_gone_for_everyone(tailnet: Tailnet) -> None:

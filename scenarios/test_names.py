@@ -1,7 +1,7 @@
 """Names: what an administrator or a client changes is what the others resolve."""
 
 from harness.clients.base import Ability, Client
-from harness.conditions import no_peer, own_name, sees
+from harness.conditions import no_peer, own_name, running, sees
 from harness.reach import assert_reach
 from harness.tailnet import Tailnet
 from harness.wait import Budget
@@ -16,6 +16,26 @@ async def test_a_rename_is_seen_and_resolved_by_peers(tailnet: Tailnet) -> None:
     await tailnet.changes(others, sees(["printer"]) & no_peer(old), Budget.SYNC)
     await renamed.until(own_name("printer"), Budget.SYNC)
     await assert_reach({(other, renamed.tcp(by="name")): True for other in others})
+
+
+async def test_a_name_that_an_administrator_gave_stays(tailnet: Tailnet) -> None:
+    """Whatever its client calls itself afterwards, and after a restart of it; what the client says is still shown."""
+    clients = await tailnet.join_each(able=Ability.PREFS)
+    watcher = await tailnet.join("alice", name="watcher")
+
+    async def is_named(client: Client) -> str:
+        name = f"chosen-{client.release}".replace(".", "-")
+        await tailnet.server.rename_node((await tailnet.node_of(client)).id, name)
+        await client.until(own_name(name), Budget.SYNC)
+        assert (await client.set(f"--hostname={client.name}.of@her's")).ok
+        await client.restart()
+        await client.until(running(), Budget.JOIN)
+        return name
+
+    names = await tailnet.each(clients, is_named)
+    await watcher.until(sees(names), Budget.SYNC)
+    listed = {node.given_name: node.hostname for node in await tailnet.server.nodes()}
+    assert [listed[name] for name in names] == [f"{client.name}.of@her's" for client in clients]
 
 
 async def test_two_machines_of_one_name_get_two_names(tailnet: Tailnet) -> None:

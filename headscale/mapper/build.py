@@ -23,7 +23,7 @@ from headscale.mapper.view import (
 from headscale.records import Node
 from headscale.state.snapshot import Snapshot
 from headscale.tailcfg import node as wire
-from headscale.tailcfg.maps import Debug, MapResponse
+from headscale.tailcfg.maps import AUTO_UPDATE_ATTRIBUTE, Debug, MapResponse
 from headscale.tailcfg.node import UserProfile
 
 # The one name under which we send all rules; a client keeps each name's until it hears of that name again.
@@ -49,6 +49,7 @@ def build_map(
         user_profiles=_profiles_of(snapshot, {owner_id(node), *map(owners.__getitem__, peers)}),
         debug=Debug(disable_log_tail=not settings.log_tail),
         client_version=client_version(settings, node),
+        default_auto_update=settings.auto_update if version < AUTO_UPDATE_ATTRIBUTE else msgspec.UNSET,
         **notice_fields(None, node, version=version),
     )
 

@@ -18,6 +18,9 @@ from headscale.tailcfg.node import Node, PeerChange, UserProfile
 from headscale.tailcfg.ssh import SSHPolicy
 
 COMPRESS_ZSTD = "zstd"
+# From this capability version on `default-auto-update` is read, and the field of that name is not
+# (tailscale v1.102.4, tailcfg.go).
+AUTO_UPDATE_ATTRIBUTE = 131
 
 
 class MapRequest(msgspec.Struct, frozen=True, omit_defaults=True, rename=wire_names({})):
@@ -53,6 +56,7 @@ class MapResponse(
     `packet_filters` maps a name to its rules: `{"base": []}` blocks everything, absence changes nothing. So it is with
     `ssh_policy`: no rules takes back what there was. `health` is a whole list (none: all is well), `display_messages` a
     patch whose None takes a message back; a client gets one or the other (`tailcfg.health`).
+    `default_auto_update` is for clients below AUTO_UPDATE_ATTRIBUTE; later ones have a node attribute for it.
     """
 
     control_time: datetime
@@ -72,5 +76,6 @@ class MapResponse(
     health: tuple[str, ...] | UnsetType = UNSET
     display_messages: dict[str, DisplayMessage | None] | UnsetType = UNSET
     client_version: ClientVersion | None = None
+    default_auto_update: bool | UnsetType = UNSET
     user_profiles: tuple[UserProfile, ...] = ()
     debug: Debug | None = None

@@ -181,3 +181,13 @@ def test_tagged_nodes_are_owners_of_their_own_kind() -> None:
     full = built(with_policy(mixed(), pairs=both_ways((1, TAGGED))))
     assert [peer["ID"] for peer in full["Peers"]] == [3]
     assert {profile["ID"] for profile in full["UserProfiles"]} == {1, TAGGED_USER_ID}
+
+
+def test_what_a_client_is_told_follows_its_version() -> None:
+    """Whether it updates itself: by a field up to 1.90, by an attribute that all may have from 1.92 on."""
+    on = with_nodes(tailnet("alice", settings=replace(NAMED, auto_update=True)), node(1))
+    for version, field in ((130, True), (131, None), (142, None)):
+        assert built(on, version=version).get("DefaultAutoUpdate") is field
+        assert built(on, version=version)["Node"]["CapMap"]["default-auto-update"] == [True]
+    off = with_nodes(tailnet("alice", settings=NAMED), node(1))
+    assert built(off, version=113)["DefaultAutoUpdate"] is False
