@@ -63,6 +63,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def load(session: nox.Session) -> None:
+    """Many clients against a server in a process: what people would feel (docs/benchmarks.md)."""
+    session.install("-e", ".[dev]")
+    session.run("python", "-m", "benchmarks.load", *session.posargs)
+
+
+@nox.session
 def integration(session: nox.Session) -> None:
     """The server under fake clients over real sockets, then the scenarios with real Tailscale clients.
 
