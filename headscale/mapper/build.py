@@ -1,6 +1,6 @@
 """The full map: everything that a node's client needs to start from nothing."""
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 from urllib.parse import urlsplit
@@ -46,7 +46,9 @@ def build_map(
         collect_services=False,
         packet_filters={BASE_FILTER: packet_filter(snapshot, node.id)},
         ssh_policy=ssh_policy(snapshot, node.id),
-        user_profiles=_profiles_of(snapshot, {owner_id(node), *map(owners.__getitem__, peers)}),
+        user_profiles=peer_bytes.profiles(
+            snapshot, frozenset({owner_id(node), *map(owners.__getitem__, peers)})
+        ),
         debug=Debug(disable_log_tail=not settings.log_tail),
         client_version=client_version(settings, node),
         default_auto_update=settings.auto_update if version < AUTO_UPDATE_ATTRIBUTE else msgspec.UNSET,
@@ -62,10 +64,7 @@ def own_node(snapshot: Snapshot, node: Node) -> wire.Node:
 
 def profiles(snapshot: Snapshot, node_ids: Iterable[int]) -> tuple[UserProfile, ...]:
     """The owners of these nodes, each once, by id."""
-    return _profiles_of(snapshot, {owner_id(snapshot.nodes[node_id]) for node_id in node_ids})
-
-
-def _profiles_of(snapshot: Snapshot, owners: Set[int]) -> tuple[UserProfile, ...]:
+    owners = {owner_id(snapshot.nodes[node_id]) for node_id in node_ids}
     return tuple(profile_of(owner, snapshot.users.get(owner)) for owner in sorted(owners))
 
 

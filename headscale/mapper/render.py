@@ -145,11 +145,15 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """All nodes of a snapshot by id: the encoding without routes, and the owner that clients show."""
+    """All nodes of a snapshot by id: the encoding without routes, and the owner that clients show.
+
+    `profiles` remembers the owners' profiles for viewers who are told of the same owners, which most are.
+    """
 
     snapshot: Snapshot | None
     plain: dict[int, msgspec.Raw]
     owners: dict[int, int]
+    profiles: dict[frozenset[int], tuple[wire.UserProfile, ...]] = field(default_factory=dict)
 
 
 class PeerBytes:
@@ -193,6 +197,13 @@ class PeerBytes:
                 owners={node_id: owner_id(node) for node_id, node in nodes},
             )
         return self._table
+
+    def profiles(self, snapshot: Snapshot, owners: frozenset[int]) -> tuple[wire.UserProfile, ...]:
+        """The owners of these numbers, by number."""
+        known = self.table(snapshot).profiles
+        if owners not in known:
+            known[owners] = tuple(profile_of(owner, snapshot.users.get(owner)) for owner in sorted(owners))
+        return known[owners]
 
     def forget(self, node_id: int) -> None:
         """Let go of a node that was deleted."""

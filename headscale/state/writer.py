@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from headscale.clock import Clock
 from headscale.errors import HeadscaleError, Unavailable
-from headscale.records import Write
+from headscale.records import Advance, Counter, Update, Write
 from headscale.state.effect import Effect, Moment, Step
 from headscale.state.snapshot import Snapshot
 
@@ -127,7 +127,7 @@ class Writer:
 
     async def _commit(self, writes: list[Write]) -> None:
         if writes:
-            await self._store.commit(writes)
+            await self._store.commit(condensed(writes))
 
     def _publish(self, working: Snapshot, touched: frozenset[int]) -> None:
         if working is self.snapshot:
@@ -136,6 +136,26 @@ class Writer:
         self._history.append((self.snapshot.epoch, touched))
         for told in self.on_publish:
             told()
+
+
+def condensed(writes: Sequence[Write]) -> list[Write]:
+    """The writes of several steps without those that later ones make pointless; what they come to is the same.
+
+    Of updates of a record the last counts, and a counter's last value, wherever it stands: behind the rest, rows of one
+    table are neighbours and become one statement.
+    """
+    kept: list[Write] = []
+    counters: dict[Counter, Advance] = {}
+    later: set[tuple[type, int]] = set()
+    for write in reversed(writes):
+        if isinstance(write, Advance):
+            counters.setdefault(write.counter, write)
+            continue
+        row = (type(write.record), write.record.id)
+        if not (isinstance(write, Update) and row in later):
+            kept.append(write)
+        later.add(row)
+    return [*reversed(kept), *counters.values()]
 
 
 def _answer(waiting: _Waiting, *, result: object = None, error: Exception | None = None) -> None:

@@ -3,17 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
 from headscale.clock import ManualClock
 from headscale.errors import Conflict, Unavailable
-from headscale.records import Insert, User, Write
+from headscale.records import Advance, Counter, Delete, Insert, Update, User, Write
 from headscale.state.nodes import delete_node
 from headscale.state.presence import arrive
 from headscale.state.users import create_user
-from headscale.state.writer import HISTORY, Writer
+from headscale.state.writer import HISTORY, Writer, condensed
 from tests.builders import NOW, node, tailnet, with_nodes
 
 
@@ -138,3 +139,22 @@ async def test_a_closed_writer_takes_no_more() -> None:
         writer.close()
         with pytest.raises(Unavailable, match="shutting down"):
             await writer.apply(partial(create_user, name="bob"))
+
+
+def test_what_later_writes_overtake_is_not_written() -> None:
+    """The last update of a record and the last value of a counter count; the order of the rest stays."""
+    one, two = node(1), node(2)
+    writes: list[Write] = [
+        *(Update(one), Insert(two), Advance(Counter.NODE, 2), Update(replace(one, online=True))),
+        *(Advance(Counter.NODE, 3), Advance(Counter.USER, 9), Update(two), Delete(two)),
+    ]
+    assert condensed(writes) == [
+        *(Insert(two), Update(replace(one, online=True)), Delete(two)),
+        *(Advance(Counter.USER, 9), Advance(Counter.NODE, 3)),
+    ]
+
+
+def test_records_of_two_kinds_may_have_one_number() -> None:
+    """User 1 and node 1 are two rows."""
+    writes: list[Write] = [Update(User(id=1, name="alice", created_at=NOW)), Update(node(1))]
+    assert condensed(writes) == writes
