@@ -186,6 +186,12 @@ class FakePolicy:
     def peers_of(self, viewer_id: int) -> frozenset[int]:
         return frozenset(peer_id for peer_id in self.subjects if self.sees(viewer_id, peer_id))
 
+    def seen_by_class(self, viewer_id: int) -> tuple[int, ...]:
+        if viewer_id not in self.subjects:
+            return ()
+        own = self._owner(viewer_id)
+        return tuple(i for i in self.subjects if self.pairs is None or (own, self._owner(i)) in self.pairs)
+
     def filter_of(self, node_id: int) -> tuple[FilterRule, ...]:
         peers = sorted(self.peers_of(node_id))
         sources = tuple(str(self.subjects[i].ipv6) for i in peers)

@@ -27,8 +27,8 @@ MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 _LENGTH: Final = struct.Struct("<I")
 
 
-class SelfNode(msgspec.Struct):
-    """Of one's own node: its number."""
+class SelfNode(msgspec.Struct, gc=False):
+    """Of a node: its number."""
 
     id: int = msgspec.field(name="ID", default=0)
 
@@ -61,6 +61,15 @@ class Message(msgspec.Struct):
     filters: msgspec.Raw = msgspec.field(name="PacketFilters", default=msgspec.Raw(b""))
 
 
+class FirstMessage(msgspec.Struct):
+    """A poll's first map: who is in it, and no more, because there is one a client of everybody."""
+
+    keep_alive: bool = msgspec.field(name="KeepAlive", default=False)
+    node: SelfNode | None = msgspec.field(name="Node", default=None)
+    peers: list[SelfNode] | None = msgspec.field(name="Peers", default=None)
+
+
+_FIRST: Final = msgspec.json.Decoder(FirstMessage)
 _DECODER: Final = msgspec.json.Decoder(Message)
 _REGISTERED: Final = msgspec.json.Decoder(dict[str, Any])
 
@@ -197,7 +206,22 @@ class LoadNode:
                 return
             text = decompress(bytes(buffer[4 : 4 + length]))
             del buffer[: 4 + length]
-            self._apply(_DECODER.decode(text))
+            if self.first_map is not None and not self.first_map.done():
+                self._begin(_FIRST.decode(text))
+            else:
+                self._apply(_DECODER.decode(text))
+
+    def _begin(self, message: FirstMessage) -> None:
+        self.messages += 1
+        self.last_message = time.monotonic()
+        if message.node is None:
+            raise LinkBroken("the first map has no node of one's own")
+        self.id = message.node.id
+        self.known = {peer.id for peer in message.peers or ()}
+        assert self.first_map is not None
+        self.first_map.set_result(self.last_message)
+        if self.watch is not None:
+            self.watch(self, Message(node=message.node))
 
     def _apply(self, message: Message) -> None:
         if message.keep_alive:
@@ -211,7 +235,5 @@ class LoadNode:
         for peer in message.changed or ():
             self.known.add(peer.id)
         self.known.difference_update(message.removed or ())
-        if self.first_map is not None and not self.first_map.done():
-            self.first_map.set_result(self.last_message)
         if self.watch is not None:
             self.watch(self, message)

@@ -6,6 +6,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import structs
 
 from headscale.derp.regions import for_client
 from headscale.mapper.dns import dns_for, shared_dns
@@ -34,21 +35,33 @@ def build_map(
     snapshot: Snapshot, node: Node, *, peer_bytes: PeerBytes, version: int, now: datetime
 ) -> MapResponse:
     """The first message of a stream, and the only one of a one-shot request."""
-    settings = snapshot.settings
     peers, owners = sorted(peers_of(snapshot, node.id)), peer_bytes.table(snapshot).owners
+    told = frozenset({owner_id(node), *map(owners.__getitem__, peers)})
+    head = build_head(snapshot, node, owners=told, peer_bytes=peer_bytes, version=version, now=now)
+    return structs.replace(head, peers=encoded_peers(snapshot, node.id, peers, peer_bytes=peer_bytes))
+
+
+def build_head(
+    snapshot: Snapshot,
+    node: Node,
+    *,
+    owners: frozenset[int],
+    peer_bytes: PeerBytes,
+    version: int,
+    now: datetime,
+) -> MapResponse:
+    """The full map but for the peers, who have these owners, and the node one of them."""
+    settings = snapshot.settings
     return MapResponse(
         control_time=now,
         node=own_node(snapshot, node),
         derp_map=for_client(snapshot.derp_map, version),
-        peers=_encoded(snapshot, node.id, peers, peer_bytes=peer_bytes),
         dns_config=dns_for(shared_dns(snapshot), snapshot, node),
         domain=urlsplit(settings.server_url).hostname or "",
         collect_services=False,
         packet_filters={BASE_FILTER: packet_filter(snapshot, node.id)},
         ssh_policy=ssh_policy(snapshot, node.id),
-        user_profiles=peer_bytes.profiles(
-            snapshot, frozenset({owner_id(node), *map(owners.__getitem__, peers)})
-        ),
+        user_profiles=peer_bytes.profiles(snapshot, owners),
         debug=Debug(disable_log_tail=not settings.log_tail),
         client_version=client_version(settings, node),
         default_auto_update=settings.auto_update if version < AUTO_UPDATE_ATTRIBUTE else msgspec.UNSET,
@@ -68,7 +81,7 @@ def profiles(snapshot: Snapshot, node_ids: Iterable[int]) -> tuple[UserProfile, 
     return tuple(profile_of(owner, snapshot.users.get(owner)) for owner in sorted(owners))
 
 
-def _encoded(
+def encoded_peers(
     snapshot: Snapshot, viewer_id: int, peers: list[int], *, peer_bytes: PeerBytes
 ) -> tuple[msgspec.Raw, ...]:
     """The peers as this viewer sees them; all but gateways look the same to nearly everybody."""

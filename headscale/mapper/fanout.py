@@ -12,6 +12,7 @@ import random
 from typing import Final
 
 from headscale.clock import Clock
+from headscale.mapper.blocks import PeerBlocks
 from headscale.mapper.render import PeerBytes
 from headscale.mapper.round import Round, framed
 from headscale.mapper.stream import Stream
@@ -40,6 +41,7 @@ class Fanout:
         self._streams: dict[int, Stream] = {}
         self._wake = asyncio.Event()
         self._peer_bytes = PeerBytes(writer.snapshot.settings)
+        self._peer_blocks = PeerBlocks()
         writer.on_publish.append(self._wake.set)
 
     def __len__(self) -> int:
@@ -116,6 +118,7 @@ class Fanout:
             self._writer.snapshot,
             self._clock.now(),
             peer_bytes=self._peer_bytes,
+            peer_blocks=self._peer_blocks,
             touched_since=self._writer.touched_since,
         )
 

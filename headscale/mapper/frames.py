@@ -1,7 +1,7 @@
 """How a message travels in a map stream: its length, then its text, compressed or not.
 
-Layout: length of the rest (4 bytes, little-endian), then one zstd frame or the JSON itself. Every message is
-compressed on its own, because the client's decoder keeps nothing between two.
+Layout: length of the rest (4 bytes, little-endian), then zstd frames or the JSON itself. Nearly every message is one
+frame (`blocks` has the other kind). None refers to what was sent before: the client's decoder keeps nothing.
 Source: tailscale.com v1.102.4, control/controlclient/direct.go.
 """
 
@@ -19,5 +19,10 @@ LEVEL = 1
 
 def frame(text: bytes, *, compress: bool) -> bytes:
     """One message of a map stream."""
-    body = zstd.compress(text, level=LEVEL) if compress else text
+    body = compressed(text) if compress else text
     return struct.pack("<I", len(body)) + body
+
+
+def compressed(text: bytes) -> bytes:
+    """One zstd frame, which says how long its text is."""
+    return zstd.compress(text, level=LEVEL)

@@ -7,11 +7,13 @@ frames by what viewers have in common.
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import msgspec
 from msgspec import structs
 
-from headscale.mapper.build import build_map
+from headscale.mapper.blocks import FullMaps, PeerBlocks
+from headscale.mapper.build import build_head, build_map
 from headscale.mapper.diff import Comparison, compare, kind_of, message_for, news_for
 from headscale.mapper.frames import frame
 from headscale.mapper.render import PeerBytes
@@ -46,12 +48,14 @@ class Round:
         now: datetime,
         *,
         peer_bytes: PeerBytes,
+        peer_blocks: PeerBlocks,
         touched_since: Callable[[int], frozenset[int] | None],
     ) -> None:
         self.snapshot = snapshot
         self._now = now
         self._peer_bytes = peer_bytes
         self._touched_since = touched_since
+        self._full_maps = FullMaps(snapshot, peer_bytes, peer_blocks)
         self._comparisons: dict[int, Comparison | None] = {}
         self._frames: dict[Hashable, _Shared] = {}
 
@@ -59,7 +63,7 @@ class Round:
         """The stream's next frame; None when it has nothing to hear."""
         comparison = self._comparison(stream.sent) if stream.sent is not None else None
         if stream.sent is None or comparison is None:
-            return framed(self._start_over(stream, node), compress=stream.compress)
+            return self._first_frame(stream, node)
         kind = kind_of(comparison, node.id)
         key = (stream.sent.epoch, kind, stream.version if comparison.derp_changed else 0, stream.compress)
         shared = self._frames.get(key) if kind is not None else None
@@ -75,6 +79,22 @@ class Round:
     def full_map(self, node: Node, *, version: int) -> MapResponse:
         """Everything that the node's client needs to start from nothing."""
         return build_map(self.snapshot, node, peer_bytes=self._peer_bytes, version=version, now=self._now)
+
+    def _first_frame(self, stream: Stream, node: Node) -> bytes:
+        in_blocks = (
+            self._full_maps.frame(node, head=partial(self._head, stream, node)) if stream.compress else None
+        )
+        return in_blocks or framed(self._start_over(stream, node), compress=stream.compress)
+
+    def _head(self, stream: Stream, node: Node, owners: frozenset[int]) -> MapResponse:
+        return build_head(
+            self.snapshot,
+            node,
+            owners=owners,
+            peer_bytes=self._peer_bytes,
+            version=stream.version,
+            now=self._now,
+        )
 
     def _start_over(self, stream: Stream, node: Node) -> MapResponse:
         """A full map. A client ignores an empty list of peers, so those that it knows from before are named."""

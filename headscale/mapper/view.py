@@ -43,6 +43,11 @@ def peers_of(snapshot: Snapshot, viewer_id: int) -> frozenset[int]:
     return snapshot.policy.peers_of(viewer_id)
 
 
+def seen_by_class(snapshot: Snapshot, viewer_id: int) -> tuple[int, ...]:
+    """The nodes that all viewers of this one's class see, but for themselves: they may be among them."""
+    return snapshot.policy.seen_by_class(viewer_id)
+
+
 def seen_of(snapshot: Snapshot, viewer_id: int, nodes: Set[int]) -> Set[int]:
     """Those of these nodes that the viewer sees."""
     if len(nodes) > FEW:

@@ -249,10 +249,12 @@ class Compiled:
 
     def peers_of(self, viewer_id: int) -> frozenset[int]:
         """All nodes that this one sees, without itself."""
+        return frozenset(self.seen_by_class(viewer_id)) - {viewer_id}
+
+    def seen_by_class(self, viewer_id: int) -> tuple[int, ...]:
+        """All nodes that the nodes of this one's class see, in no order; itself is there when they see each other."""
         facts = self._members.nodes.get(viewer_id)
-        if facts is None:
-            return frozenset()
-        return frozenset(self._seen_by(facts.node_class)) - {viewer_id}
+        return self._seen_by(facts.node_class) if facts else ()
 
     def _seen_by(self, node_class: NodeClass) -> tuple[int, ...]:
         answers = self._answers

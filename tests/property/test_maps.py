@@ -3,13 +3,17 @@ what a client that starts now is told."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from unittest.mock import patch
 
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.clients.mapframes import MapFrameReader
 from harness.clients.netmap import NetMap
-from headscale.mapper.build import build_map
+from headscale.mapper import blocks
+from headscale.mapper.blocks import FullMaps, PeerBlocks
+from headscale.mapper.build import build_head, build_map
 from headscale.mapper.diff import compare, message_for, news_for
 from headscale.mapper.render import PeerBytes
 from headscale.mapper.round import Round, framed
@@ -127,7 +131,13 @@ def test_a_shared_frame_is_what_each_of_its_viewers_would_be_sent_alone(
         effect = world.play(act)
         touched |= effect.touched if effect else frozenset()
     new = replace(world.snapshot, epoch=old.epoch + 1)
-    due = Round(new, world.now, peer_bytes=peer_bytes, touched_since=lambda epoch: frozenset(touched))
+    due = Round(
+        new,
+        world.now,
+        peer_bytes=peer_bytes,
+        peer_blocks=PeerBlocks(),
+        touched_since=lambda epoch: frozenset(touched),
+    )
     alone = compare(old, new, touched, peer_bytes=peer_bytes)
     for node_id in sorted({*old.nodes} & {*new.nodes}):
         stream = Stream(node_id=node_id, version=142, compress=False, sink=_NOWHERE, sent=old)
@@ -135,6 +145,30 @@ def test_a_shared_frame_is_what_each_of_its_viewers_would_be_sent_alone(
         message = message_for(alone, news, viewer_id=node_id, version=142, now=world.now)
         own = framed(message, compress=False) if message else None
         assert due.frame_for(stream, new.nodes[node_id]) == own
+
+
+@given(history=histories(size=20), size=st.sampled_from([1, 2, 3]))
+def test_a_map_in_blocks_is_the_map_written_whole(history: list[Act], size: int) -> None:
+    """Through a history, with blocks that stay from one moment to the next, for every viewer that has enough peers."""
+    world, peer_bytes, peer_blocks = World(), PeerBytes(SETTINGS), PeerBlocks()
+    with patch.multiple(blocks, BLOCK=size, WORTHWHILE=2 * size):
+        for act in history:
+            world.play(act)
+            maps = FullMaps(world.snapshot, peer_bytes, peer_blocks)
+            for node in world.snapshot.nodes.values():
+                form: dict[str, Any] = {"peer_bytes": peer_bytes, "version": 142, "now": world.now}
+                data = maps.frame(
+                    node,
+                    head=lambda owners, n=node, f=form: build_head(world.snapshot, n, owners=owners, **f),
+                )
+                whole = msgspec.json.decode(ENCODER.encode(build_map(world.snapshot, node, **form)))
+                assert data is None or by_number(data) == whole
+
+
+def by_number(data: bytes) -> Json:
+    """The one message of these bytes, its peers by number."""
+    [message] = MapFrameReader(compress="zstd").receive(data)
+    return {**message, "Peers": sorted(message["Peers"], key=lambda peer: peer["ID"])}
 
 
 class _Nowhere:
