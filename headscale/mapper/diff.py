@@ -30,6 +30,7 @@ from headscale.mapper.view import (
     packet_filter,
     peers_of,
     restyled,
+    seen_by_class,
     seen_of,
     ssh_policy,
     ways_through,
@@ -44,6 +45,22 @@ from headscale.tailcfg.filters import FilterRule
 from headscale.tailcfg.maps import MapResponse
 from headscale.tailcfg.node import PeerChange
 from headscale.tailcfg.ssh import SSHPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class _Shift:
+    """What happened to a viewer's sight, or to that of all viewers of a class: then each may be in its own.
+
+    Of those that it saw and sees (`both`): which are sent whole or patched, and whose owners are told.
+    """
+
+    sees: Set[int]
+    both: Set[int]
+    removed: Set[int]
+    added: Set[int]
+    whole: Set[int]
+    reowned: Set[int]
+    patched: Set[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +88,8 @@ class Comparison:
     peer_bytes: PeerBytes
     # Objects whose identity stands in a kind, so that it stays theirs.
     alive: list[object] = field(default_factory=list)
+    # By the classes of a viewer before and after.
+    shifts: dict[tuple[object, object], _Shift] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,29 +158,56 @@ def kind_of(comparison: Comparison, viewer_id: int) -> Hashable:
 def news_for(comparison: Comparison, viewer_id: int) -> News:
     """Whom the viewer sees, no longer sees, or sees changed."""
     old, new = comparison.old, comparison.new
-    saw, sees = _before_and_after(comparison, viewer_id)
-    both = saw & sees
-    whole = (sees - saw) | (both & comparison.whole)
+    shift = _shift(comparison, viewer_id)
+    whole = _but(shift.added, viewer_id) | _but(shift.whole, viewer_id)
     if lacks_ipv4(old, viewer_id) != lacks_ipv4(new, viewer_id):
-        whole = sees
+        whole = _but(shift.sees, viewer_id)
     ways = _ways(comparison, viewer_id)
-    rerouted = {i for i, (was, now) in ways.items() if was != now and i in both}
-    told = rerouted | (both & comparison.reowned)
-    patched = both & comparison.patches.keys()
-    removed = saw - sees
+    rerouted = {i for i, (was, now) in ways.items() if was != now and i in shift.both}
+    told = rerouted | _but(shift.reowned, viewer_id)
+    patched, removed = _but(shift.patched, viewer_id), _but(shift.removed, viewer_id)
     mentions = frozenset(removed | whole | patched | told) if comparison.is_resettled else comparison.touched
     return News(
         removed=removed, whole=whole | rerouted, patched=patched, owners=whole | told, mentions=mentions
     )
 
 
-def _before_and_after(comparison: Comparison, viewer_id: int) -> tuple[Set[int], Set[int]]:
-    """What the viewer saw and sees: of everything when that may have changed, else of the touched nodes."""
+def _shift(comparison: Comparison, viewer_id: int) -> _Shift:
+    """What the viewer saw and sees: of everything when that may have changed, else of the touched nodes.
+
+    With another policy, viewers that were of one class and are of one class share it: to compare all that each of them
+    saw with all that it sees would be work for every pair of nodes.
+    """
     old, new = comparison.old, comparison.new
+    if comparison.is_resettled:
+        classes = (class_of(old, viewer_id), class_of(new, viewer_id))
+        if classes not in comparison.shifts:
+            saw, sees = (frozenset(seen_by_class(snapshot, viewer_id)) for snapshot in (old, new))
+            comparison.shifts[classes] = _shift_between(comparison, saw, sees)
+        return comparison.shifts[classes]
     if _is_moved(comparison, viewer_id):
-        return peers_of(old, viewer_id), peers_of(new, viewer_id)
-    saw = seen_of(old, viewer_id, comparison.touched)
-    return saw, saw if old.policy is new.policy else seen_of(new, viewer_id, comparison.touched)
+        return _shift_between(comparison, peers_of(old, viewer_id), peers_of(new, viewer_id))
+    before = seen_of(old, viewer_id, comparison.touched)
+    after = before if old.policy is new.policy else seen_of(new, viewer_id, comparison.touched)
+    return _shift_between(comparison, before, after)
+
+
+def _shift_between(comparison: Comparison, saw: Set[int], sees: Set[int]) -> _Shift:
+    both = saw & sees
+    return _Shift(
+        sees=sees,
+        both=both,
+        removed=saw - sees,
+        added=sees - saw,
+        whole=both & comparison.whole,
+        reowned=both & comparison.reowned,
+        patched=both & comparison.patches.keys(),
+    )
+
+
+def _but(nodes: Set[int], viewer_id: int) -> Set[int]:
+    """Without the viewer, which may stand among those whom its class sees."""
+    return nodes - {viewer_id} if viewer_id in nodes else nodes
 
 
 def message_for(
