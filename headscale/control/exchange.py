@@ -8,7 +8,7 @@ and the handler's task is cancelled; sending afterwards is ignored.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, Protocol
 
@@ -128,6 +128,10 @@ class Exchange:
     def writable(self) -> bool:
         """Whether what is sent now goes out soon: little is queued and the transport takes more."""
         return not self._tunnel.paused and not self.closed.is_set() and self.buffered <= LOW_WATER_BYTES
+
+    def forget_request(self) -> None:
+        """Let go of body and headers, which an answer that goes on for days has no use for."""
+        self.request = replace(self.request, headers=_NO_HEADERS, query=_NO_HEADERS, body=b"")
 
     async def respond(
         self,

@@ -36,20 +36,31 @@ class PollHandler:
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one map request; raises a HeadscaleError for one that has no map."""
+        stream = await self._answer(exchange)
+        if stream is None:
+            return
+        exchange.forget_request()
+        try:
+            await exchange.closed.wait()  # for days: nothing that only the beginning needs is held here
+        finally:
+            self._end(stream)
+
+    async def _answer(self, exchange: Exchange) -> Stream | None:
+        """Everything but a poll's long life: a stream that is being fed, or None for what is answered."""
         request = decode_request(exchange.body, MapRequest)
         if (complaint := too_old(request.version)) is not None:
             await exchange.respond(400, complaint.encode(), content_type=TEXT_TYPE)
-            return
+            return None
         node = asking_node(self._writer.snapshot, exchange, request.node_key)
         if request.stream:
-            await self._stream(exchange, request, node)
-            return
+            return await self._begin(exchange, request, node)
         if not request.read_only:
             await self._report(node.id, request)
         if request.omit_peers and not request.read_only:
             await exchange.respond(200, content_type=STREAM_TYPE)
         else:
             await self._one_shot(exchange, request, node.id)
+        return None
 
     async def _report(self, node_id: int, request: MapRequest) -> Node:
         node = await self._writer.apply(
@@ -68,7 +79,7 @@ class PollHandler:
         )
         await exchange.respond(200, body, content_type=STREAM_TYPE)
 
-    async def _stream(self, exchange: Exchange, request: MapRequest, node: Node) -> None:
+    async def _begin(self, exchange: Exchange, request: MapRequest, node: Node) -> Stream:
         """Report first, so that the full map knows; then arrive and be fed until the client goes."""
         self._presence.opened(node.id)
         stream = Stream(
@@ -87,7 +98,11 @@ class PollHandler:
             exchange.start(200, content_type=STREAM_TYPE)
             exchange.on_writable = self._fanout.drained
             self._fanout.open(stream)
-            await exchange.closed.wait()
-        finally:
-            self._fanout.close(stream)
-            self._presence.closed(node.id)
+        except BaseException:
+            self._end(stream)
+            raise
+        return stream
+
+    def _end(self, stream: Stream) -> None:
+        self._fanout.close(stream)
+        self._presence.closed(stream.node_id)

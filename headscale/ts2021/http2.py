@@ -1,4 +1,5 @@
-"""HTTP/2 for both ends of ts2021, as bytes and events: the only module that knows the h2 and hpack libraries.
+"""HTTP/2 for both ends of ts2021, as bytes and events: the only module that knows the h2 and hpack libraries
+(and `h2settings`, a part of h2 in less memory).
 
 Received data is acknowledged at once, so the peer's windows never close on us; bodies are bounded by whoever
 collects them. Data to send waits in a queue a stream until both windows and the caller's budget let it go, in turns.
@@ -15,11 +16,12 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import H2Error
-from h2.settings import SettingCodes, Settings
+from h2.settings import SettingCodes
 from h2.stream import H2Stream
 from hpack import Decoder, HeaderTuple
 
 from headscale.errors import Malformed
+from headscale.ts2021.h2settings import SmallSettings
 from headscale.ts2021.queue import SendQueue
 
 NO_ERROR: Final = int(ErrorCodes.NO_ERROR)
@@ -345,7 +347,7 @@ class Http2:
 def _h2_connection(role: Role, stream_window_bytes: int) -> H2Connection:
     client = role is Role.CLIENT
     connection = _BoundedConnection(H2Configuration(client_side=client, header_encoding=None))
-    connection.local_settings = Settings(
+    connection.local_settings = SmallSettings(
         client=client,
         initial_values={
             SettingCodes.ENABLE_PUSH: 0,
@@ -354,6 +356,7 @@ def _h2_connection(role: Role, stream_window_bytes: int) -> H2Connection:
             SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_LIST_BYTES,
         },
     )
+    connection.remote_settings = SmallSettings(client=not client)
     connection.decoder = _Decoder()
     connection.decoder.max_header_list_size = MAX_HEADER_LIST_BYTES
     return connection
