@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from headscale.clock import Clock
 from headscale.control.exchange import TEXT_TYPE, Exchange, Request
 from headscale.ts2021 import connection as core
-from headscale.ts2021.connection import ServerConnection
+from headscale.ts2021.connection import SEND_BUDGET_BYTES, ServerConnection
 
 Handler = Callable[[Exchange], Awaitable[None]]
 
@@ -218,6 +218,10 @@ class ControlTunnel:
             return
         while wire.writable and (data := self._connection.data_to_send()):
             wire.write(data)
+            if (
+                len(data) < SEND_BUDGET_BYTES
+            ):  # there was no more: asking again costs as much as a small message
+                break
         for event in self._connection.take_drained():
             self._apply(event)
         if self._connection.closed:
