@@ -71,7 +71,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A whole run. `reference_ms` is the machine's speed when it began."""
+    """A whole run. `reference_ms` is the machine's speed, the median of several times during it."""
 
     server: str
     reference_ms: float
