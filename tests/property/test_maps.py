@@ -3,6 +3,7 @@ what a client that starts now is told."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 from unittest.mock import patch
 
 import msgspec
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.clients.mapframes import MapFrameReader
-from harness.clients.netmap import NetMap
+from harness.clients.netmap import Json, NetMap
 from headscale.mapper import blocks
 from headscale.mapper.blocks import FullMaps, PeerBlocks
 from headscale.mapper.build import build_head, build_map
