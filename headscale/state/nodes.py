@@ -1,13 +1,17 @@
 """What an administrator does to a node: find, rename, expire, delete."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from headscale.errors import Conflict, NotFound
 from headscale.records import Delete, Node, Update
 from headscale.state.effect import Effect, Moment
 from headscale.state.names import check_label
 from headscale.state.snapshot import Snapshot, drop_node, put_node
+
+# How long clients have to find a server that was away: their back-off reaches 45 s.
+COMING_BACK: Final = timedelta(minutes=2)
 
 
 def find_node(snapshot: Snapshot, node_id: int) -> Node:
@@ -73,16 +77,16 @@ def mark_ending(snapshot: Snapshot, moment: Moment) -> Effect[None]:
 def delete_idle_ephemeral(snapshot: Snapshot, moment: Moment) -> Effect[tuple[Node, ...]]:
     """Delete the ephemeral nodes that have been away for longer than the tailnet allows.
 
-    A node counts as here until this process has run for as long, so that a restart deletes nobody who is
-    about to come back.
+    However often the server is restarted meanwhile; but right after a start nobody is deleted, because who was kept
+    away by that alone is about to come back.
     """
     timeout = snapshot.settings.ephemeral_timeout
+    if moment.now - snapshot.started_at < min(timeout, COMING_BACK):
+        return Effect(snapshot, ())
     idle = [
         node
         for node in snapshot.nodes.values()
-        if node.ephemeral
-        and not node.online
-        and moment.now - max(node.last_seen or node.created_at, snapshot.started_at) >= timeout
+        if node.ephemeral and not node.online and moment.now - (node.last_seen or node.created_at) >= timeout
     ]
     after = snapshot
     for node in idle:

@@ -22,9 +22,13 @@ def leave(snapshot: Snapshot, moment: Moment, *, node_id: int) -> Effect[Node | 
 
 
 def stay_away(snapshot: Snapshot, moment: Moment, *, node_ids: frozenset[int]) -> Effect[tuple[Node, ...]]:
-    """These nodes did not come back after a restart; they were seen when they last were."""
+    """These nodes did not come back after a restart; they were seen until the server went, or so it is taken."""
     known = (snapshot.nodes.get(node_id) for node_id in sorted(node_ids))
-    gone = tuple(replace(node, online=False) for node in known if node is not None and node.online)
+    gone = tuple(
+        replace(node, online=False, last_seen=max(node.last_seen or node.created_at, snapshot.started_at))
+        for node in known
+        if node is not None and node.online
+    )
     after = snapshot
     for node in gone:
         after = put_node(after, node)

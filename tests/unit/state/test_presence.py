@@ -24,12 +24,12 @@ def test_what_is_so_already_changes_nothing() -> None:
     assert arrive(snapshot, moment(), node_id=2).result is None
 
 
-def test_who_does_not_come_back_was_seen_when_it_last_was() -> None:
-    snapshot = with_nodes(
-        tailnet("alice"), node(1, online=True, last_seen=NOW), node(2), node(3, online=True)
-    )
-    effect = stay_away(snapshot, moment(NOW + HOUR), node_ids=frozenset({1, 2, 9}))
-    assert effect.result == (replace(snapshot.nodes[1], online=False),)
+def test_who_does_not_come_back_was_seen_until_the_server_went() -> None:
+    """Its time of being away begins there, however long ago its client had connected."""
+    nodes = node(1, online=True, last_seen=NOW), node(2), node(3, online=True)
+    snapshot = replace(with_nodes(tailnet("alice"), *nodes), started_at=NOW + HOUR)
+    effect = stay_away(snapshot, moment(NOW + 2 * HOUR), node_ids=frozenset({1, 2, 9}))
+    assert effect.result == (replace(snapshot.nodes[1], online=False, last_seen=NOW + HOUR),)
     assert (effect.touched, effect.writes) == ({1}, (Update(effect.result[0]),))
     assert effect.snapshot.nodes[3].online is True
 
