@@ -27,6 +27,29 @@ def needs_login() -> Condition[Status]:
     return state_is("NeedsLogin")
 
 
+def needs_approval() -> Condition[Status]:
+    """The client is in, but an administrator has to let it see others."""
+    return state_is("NeedsMachineAuth")
+
+
+def warned_of(words: str) -> Condition[Status]:
+    """The client shows its user a trouble with these words."""
+
+    def why_not(s: Status) -> str | None:
+        return None if any(words in each for each in s.health) else f"health is {list(s.health)}"
+
+    return Condition(f"is warned of {words!r}", why_not)
+
+
+def healthy_about(words: str) -> Condition[Status]:
+    """The client shows its user no trouble with these words."""
+
+    def why_not(s: Status) -> str | None:
+        return f"health is {list(s.health)}" if any(words in each for each in s.health) else None
+
+    return Condition(f"is not warned of {words!r}", why_not)
+
+
 def stopped() -> Condition[Status]:
     """After `tailscale down`."""
     return state_is("Stopped")

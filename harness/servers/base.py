@@ -22,6 +22,8 @@ class ServerAbility(StrEnum):
     """Its policy can be set while it runs."""
     APPROVAL = "approval"
     """It can make new devices wait for approval."""
+    PING = "ping"
+    """It can ask a client whether it answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,9 @@ class Admin(Protocol):
 
     async def authorize_node(self, node_id: str) -> None:
         """A device that waits is in. ServerAbility.APPROVAL."""
+
+    async def ping_node(self, node_id: str) -> bool:
+        """Whether the node's client answers a question over its tunnel. ServerAbility.PING."""
 
     async def set_policy(self, text: str) -> None:
         """Put a policy in force. Raises AdminRefused with all that is wrong with it. ServerAbility.POLICY."""

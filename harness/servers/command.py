@@ -94,6 +94,12 @@ class CommandAdmin:
     async def authorize_node(self, node_id: str) -> None:
         await self._call("nodes", "approve", "--identifier", node_id)
 
+    async def ping_node(self, node_id: str) -> bool:
+        try:
+            return bool((await self._call("nodes", "ping", "--identifier", node_id))["answered"])
+        except AdminRefused:  # its exit code says no
+            return False
+
     async def set_policy(self, text: str) -> None:
         await self._call("policy", "set", "--file", STDIN, stdin=text)
 

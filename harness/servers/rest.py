@@ -91,6 +91,9 @@ class RestAdmin:
     async def authorize_node(self, node_id: str) -> None:
         await self.call("POST", f"node/{node_id}/authorize")
 
+    async def ping_node(self, node_id: str) -> bool:
+        return bool((await self.call("POST", f"node/{node_id}/ping"))["answered"])
+
     async def set_policy(self, text: str) -> None:
         await self.call("PUT", "policy", {"policy": text})
 
