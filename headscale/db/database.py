@@ -14,15 +14,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from alembic.util import CommandError
 from sqlalchemy import URL, Connection, bindparam, delete, event, insert, select, text, update
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
 from headscale.db import tables
+from headscale.db.migrate import bring_up
 from headscale.errors import Unavailable
 from headscale.records import (
     Advance,
@@ -38,7 +36,6 @@ from headscale.records import (
     Write,
 )
 
-MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 10_000
 
 
@@ -142,16 +139,14 @@ async def open_sqlite(path: Path) -> Database:
     event.listen(engine.sync_engine, "begin", _begin_immediate)
     try:
         async with engine.begin() as connection:
-            await connection.run_sync(_migrate)
+            await connection.run_sync(bring_up)
     except BaseException as problem:
         await engine.dispose()
         os.close(lock)
         if isinstance(problem, DatabaseError):
             raise Unavailable(f"the database {path} cannot be used: {problem.orig}") from problem
-        if isinstance(problem, CommandError):
-            raise Unavailable(
-                f"the database {path} is from another version of headscale: {problem}"
-            ) from problem
+        if isinstance(problem, Unavailable):
+            raise Unavailable(f"the database {path} cannot be used: {problem}") from problem
         raise
     return Database(engine, lock)
 
@@ -182,13 +177,6 @@ def _set_pragmas(connection: Any, _record: object) -> None:
 
 def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _migrate(connection: Connection) -> None:
-    config = AlembicConfig()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
 
 
 def _execute(connection: Connection, writes: Sequence[Write]) -> None:

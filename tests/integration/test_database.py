@@ -1,5 +1,6 @@
 """The database on a real file: what is committed is there, whole or not at all, and nobody else's."""
 
+import asyncio
 import os
 import sqlite3
 import subprocess
@@ -14,12 +15,14 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Column, MetaData, Table, create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from headscale.db import tables
-from headscale.db.database import MIGRATIONS, Database, Loaded, RowGone, open_sqlite
+from headscale.db.database import Database, Loaded, RowGone, open_sqlite
+from headscale.db.migrate import MIGRATIONS, newest
 from headscale.errors import Unavailable
 from headscale.keys import DiscoKey
 from headscale.records import (
@@ -383,3 +386,23 @@ async def test_a_database_that_is_gone_says_so(database: Database, monkeypatch: 
     monkeypatch.setattr(AsyncEngine, "connect", broken)
     with pytest.raises(Unavailable, match="does not answer"):
         await database.ping()
+
+
+async def test_a_start_without_migrations_does_without_alembic(path: Path) -> None:
+    """It takes longer to load than the rest of the server; the tables that it would make are there."""
+    await (await open_sqlite(path)).close()
+    code = (
+        "import asyncio, sys, pathlib\n"
+        "from headscale.db.database import open_sqlite\n"
+        f"asyncio.run(open_sqlite(pathlib.Path({str(path)!r})))\n"
+        "sys.exit('alembic' in sys.modules)\n"
+    )
+    ran = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", code], check=False)
+    assert ran.returncode == 0
+
+
+def test_the_newest_migration_is_the_last_of_alembics() -> None:
+    """Or a database would never be brought up."""
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_heads() == [newest()]
