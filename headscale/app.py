@@ -30,7 +30,6 @@ from headscale.derp.fetch import MapCache
 from headscale.derp.regions import EmbeddedRegion, embedded_region, hosts_of
 from headscale.derp.server import DerpServer
 from headscale.derp.stun import StunProtocol
-from headscale.derpsource import DerpSource
 from headscale.errors import Unavailable
 from headscale.keyfiles import load_or_create
 from headscale.keys import NodeKey, machine_key
@@ -39,8 +38,9 @@ from headscale.login.pending import PendingLogins
 from headscale.mapper.fanout import Fanout
 from headscale.mapper.questions import PATH as ANSWERS_PATH
 from headscale.mapper.questions import Questions
-from headscale.policysource import PolicySource
-from headscale.recordsource import RecordSource
+from headscale.sources.policy import PolicySource
+from headscale.sources.records import RecordSource
+from headscale.sources.relays import DerpSource
 from headscale.state.preferences import let_waiting_in
 from headscale.state.restore import restore
 from headscale.state.writer import Writer

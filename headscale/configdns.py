@@ -6,8 +6,8 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from headscale.errors import Malformed
-from headscale.extrarecords import domain_name, in_order, record_of
 from headscale.records import DNSSettings
+from headscale.sources.extrarecords import domain_name, in_order, record_of
 from headscale.tailcfg.dns import DNSRecord
 
 DEFAULT_BASE_DOMAIN: Final = "tailnet.internal"

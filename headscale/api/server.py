@@ -24,7 +24,7 @@ from headscale.clock import Clock
 from headscale.errors import Unavailable
 from headscale.login.pending import PendingLogins
 from headscale.mapper.questions import Questions
-from headscale.policysource import PolicySource
+from headscale.sources.policy import PolicySource
 from headscale.state.writer import Writer
 
 BODY_MAX_BYTES: Final = 1024 * 1024

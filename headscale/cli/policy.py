@@ -12,7 +12,7 @@ from headscale.cli.framework import Command, Failed, Group, session
 from headscale.cli.output import machine, show
 from headscale.cli.policyanswers import difference, explanation
 from headscale.policy.complaints import Complaint, PolicyRefused
-from headscale.policyfile import in_file, in_order, read_policy, read_text
+from headscale.sources.policyfile import in_file, in_order, read_policy, read_text
 
 # A large policy for a large tailnet is worked out and tested before the answer.
 PATIENCE: Final = Patience(answer=timedelta(seconds=60))

@@ -14,7 +14,7 @@ import aiohttp
 
 from headscale.derp.regions import MAX_SOURCE_BYTES
 from headscale.errors import Malformed, Unavailable
-from headscale.watchedfile import read_file
+from headscale.sources.watchedfile import read_file
 
 FETCH_S: Final = 30.0  # for all of it, redirects included; the peer's
 REDIRECTS_MAX: Final = 5

@@ -18,7 +18,7 @@ from headscale.api.v1.policy import TEXT_MAX_BYTES
 from headscale.app import App, running
 from headscale.config import PolicyMode, PolicySettings
 from headscale.errors import Malformed, Unavailable
-from headscale.policysource import NOT_HERE
+from headscale.sources.policy import NOT_HERE
 from tests.integration.fakes import EPHEMERAL_TIMEOUT, PATIENCE_S, Enrolled, Tailnet, until
 
 OPEN = '{"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]} // everybody\n'

@@ -14,7 +14,7 @@ import pytest
 
 from harness.servers.inprocess import InProcessServer
 from harness.servers.process import ProcessServer
-from headscale.policyfile import TEXT_MAX_BYTES
+from headscale.sources.policyfile import TEXT_MAX_BYTES
 from tests.integration.fakes import Tailnet
 
 OFFICE = """{

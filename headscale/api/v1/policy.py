@@ -9,9 +9,9 @@ from headscale.api.v1.body import answer, read_body
 from headscale.api.v1.comparison import Pair, compared
 from headscale.api.v1.explanation import Question, explained
 from headscale.errors import NotFound
-from headscale.policyfile import TEXT_MAX_BYTES, TOO_LARGE
-from headscale.policysource import PolicySource
 from headscale.records import PolicyText
+from headscale.sources.policy import PolicySource
+from headscale.sources.policyfile import TEXT_MAX_BYTES, TOO_LARGE
 from headscale.state.writer import Writer
 
 # In JSON a line break or quotation mark takes two bytes, what takes more does not make up a text; and what is around.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headscale.errors import Malformed, Unavailable
-from headscale.watchedfile import GRANULARITY_NS, Unreadable, WatchedFile
+from headscale.sources.watchedfile import GRANULARITY_NS, Unreadable, WatchedFile
 
 LIMIT = 100
 LATER = GRANULARITY_NS * 2

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from headscale import recordsource as module
 from headscale.clock import ManualClock
 from headscale.errors import Malformed, Unavailable
-from headscale.extrarecords import MAX_BYTES
 from headscale.records import Write
-from headscale.recordsource import RecordSource
+from headscale.sources import records as module
+from headscale.sources.extrarecords import MAX_BYTES
+from headscale.sources.records import RecordSource
 from headscale.state.writer import Writer
 from headscale.tailcfg.dns import DNSRecord
 from tests.builders import NOW, tailnet

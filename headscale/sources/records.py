@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 
 from headscale.errors import Malformed, Unavailable
-from headscale.extrarecords import MAX_BYTES, parse_records
+from headscale.sources.extrarecords import MAX_BYTES, parse_records
+from headscale.sources.watchedfile import POLL_S, Unreadable, WatchedFile
 from headscale.state.dns import set_extra_records
 from headscale.state.writer import Writer
 from headscale.tailcfg.dns import DNSRecord
-from headscale.watchedfile import POLL_S, Unreadable, WatchedFile
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from headscale.errors import Malformed
-from headscale.extrarecords import NAME_MAX, parse_records, record_of
+from headscale.sources.extrarecords import NAME_MAX, parse_records, record_of
 from headscale.tailcfg.dns import DNSRecord
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from headscale.errors import Malformed, Unavailable
 from headscale.policy.complaints import Complaint
-from headscale.policyfile import TEXT_MAX_BYTES, in_file, read_policy, read_text
+from headscale.sources.policyfile import TEXT_MAX_BYTES, in_file, read_policy, read_text
 
 
 def test_a_text_is_read_byte_for_byte(tmp_path: Path) -> None:

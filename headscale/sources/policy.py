@@ -17,8 +17,8 @@ from headscale.config import PolicyMode, PolicySettings
 from headscale.errors import HeadscaleError, Malformed
 from headscale.policy.compiled import Compiled
 from headscale.policy.complaints import PolicyRefused
-from headscale.policyfile import in_file, read_policy
 from headscale.records import PolicyText
+from headscale.sources.policyfile import in_file, read_policy
 from headscale.state.policy import Prepared, adopt_policy, prepare, set_policy, work_out
 from headscale.state.snapshot import Snapshot
 from headscale.state.writer import Writer

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from headscale import derpsource as module
 from headscale.clock import ManualClock
 from headscale.config import DerpSources
 from headscale.derp.fetch import MapCache
-from headscale.derpsource import DerpSource
 from headscale.errors import Malformed, Unavailable
 from headscale.records import Write
+from headscale.sources import relays as module
+from headscale.sources.relays import DerpSource
 from headscale.state.derp import set_derp_map
 from headscale.state.writer import Writer
 from headscale.tailcfg.derpmap import DERPMap, DERPNode, DERPRegion

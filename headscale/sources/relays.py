@@ -18,10 +18,10 @@ from headscale.config import DerpSources
 from headscale.derp.fetch import MapCache, fetch, shown
 from headscale.derp.regions import MAX_SOURCE_BYTES, Regions, merge, parse, parse_json, spread
 from headscale.errors import HeadscaleError, Malformed, Unavailable
+from headscale.sources.watchedfile import POLL_S, Unreadable, WatchedFile
 from headscale.state.derp import set_derp_map
 from headscale.state.writer import Writer
 from headscale.tailcfg.derpmap import DERPMap, DERPRegion
-from headscale.watchedfile import POLL_S, Unreadable, WatchedFile
 
 log = logging.getLogger(__name__)
 

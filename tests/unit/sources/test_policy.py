@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from headscale import policysource as module
 from headscale.clock import ManualClock
 from headscale.config import PolicyMode, PolicySettings
 from headscale.errors import Malformed
 from headscale.policy.complaints import PolicyRefused
-from headscale.policysource import NOBODY, NOT_HERE, TRIED_MAX, PolicySource
 from headscale.records import PolicyText, Write
+from headscale.sources import policy as module
+from headscale.sources.policy import NOBODY, NOT_HERE, TRIED_MAX, PolicySource
 from headscale.state.policy import Prepared, work_out
 from headscale.state.snapshot import Snapshot
 from headscale.state.writer import Writer
