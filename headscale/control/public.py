@@ -63,7 +63,7 @@ class PublicPages:
         return web.Response(text="User-agent: *\nDisallow: /\n")
 
     async def verify(self, request: web.Request) -> web.Response:
-        """A relay asks whether to serve a node: yes for one of ours whose key has not ended."""
+        """A relay asks whether to serve a node: yes for one of ours that is in and whose key has not ended."""
         if (request.content_length or 0) > VERIFY_MAX_BYTES:
             return web.Response(status=413, text="a verify request is small\n")
         try:
@@ -83,4 +83,4 @@ class PublicPages:
         """Whether this node key is one of our nodes' and still counts."""
         snapshot = self._writer.snapshot
         node = snapshot.nodes.get(snapshot.node_by_key.get(parse_node_key(node_key), 0))
-        return node is not None and not node.expired
+        return node is not None and node.authorized and not node.expired

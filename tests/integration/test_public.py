@@ -12,7 +12,7 @@ from harness.servers.inprocess import InProcessServer
 from headscale import __version__
 from headscale.control.public import VERIFY_MAX_BYTES
 from headscale.keys import ZERO_MACHINE_KEY, parse_machine_key
-from tests.integration.fakes import Join
+from tests.integration.fakes import Join, Tailnet
 
 HEADERS = {
     "X-Frame-Options": "DENY",
@@ -170,3 +170,13 @@ async def test_a_question_may_arrive_in_pieces(server: InProcessServer, join: Jo
     assert head.startswith(b"HTTP/1.1 200")
     writer.close()
     await writer.wait_closed()
+
+
+async def test_a_device_that_waits_for_approval_has_no_relay(
+    http: aiohttp.ClientSession, tailnet: Tailnet, join: Join
+) -> None:
+    """It is nobody's peer; let in, it may."""
+    one = await join()
+    for allowed in (False, True):
+        await tailnet.server.call("POST", f"node/{one.id}/authorize", {"authorized": allowed})
+        assert await verify(http, {"NodePublic": one.client.node_key}) == (200, {"Allow": allowed})
