@@ -9,10 +9,10 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
-from headscale.ipset import IPSet, of_networks, of_range
+from headscale.ipset import IPSet, of_networks, of_range, point
 
 # Roles that a user may hold; each is an autogroup of the untagged nodes of its holders.
 ROLES: Final = ("admin", "owner", "it-admin", "network-admin", "billing-admin", "auditor")
@@ -201,4 +201,17 @@ def read_addresses(text: str) -> IPSet:
         if not bracket or (length and not length.startswith("/")):
             raise ValueError(f'"{text}": expected an address in brackets, such as [fd7a::1] or [fd7a::]/64')
         text = address + length
-    return of_networks(ip_network(text, strict=False))
+    return _read_network(text)
+
+
+def _read_network(text: str) -> IPSet:
+    """As `ip_network` reads it, in a fifth of the time: there may be a hundred thousand."""
+    address, slash, length = text.partition("/")
+    if slash and not (length.isascii() and length.isdigit()):
+        return of_networks(ip_network(text, strict=False))
+    value = IPv6Address(address) if ":" in address else IPv4Address(address)
+    bits = value.max_prefixlen - (int(length) if slash else value.max_prefixlen)
+    if bits < 0:
+        raise ValueError(f'"{text}": the prefix is longer than an address')
+    first = point(value) >> bits << bits
+    return IPSet((first, first + (1 << bits)))

@@ -12,15 +12,18 @@ from headscale.policy.who import Who, who_of
 class Approvals:
     """`autoApprovers` and `tagOwners`, resolved to labels."""
 
-    routes: tuple[tuple[Network, Who], ...]
+    routes: dict[Network, list[Who]]
     exits: Who
     owners: dict[str, Who]
 
 
 def approvals_of(document: Document) -> Approvals:
     """Who approves what, as labels."""
+    routes: dict[Network, list[Who]] = {}
+    for approver in document.route_approvers:
+        routes.setdefault(approver.route, []).append(who_of(approver.owners))
     return Approvals(
-        tuple((approver.route, who_of(approver.owners)) for approver in document.route_approvers),
+        routes,
         who_of(document.exit_approvers),
         {tag: who_of(owners) for tag, owners in document.tag_owners.items()},
     )
@@ -34,8 +37,9 @@ def approves(approvals: Approvals, labels: Collection[str], route: Network) -> b
     """
     if route in EXIT_ROUTES:
         return not approvals.exits.labels.isdisjoint(labels)
+    around = (route.supernet(new_prefix=bits) for bits in range(route.prefixlen + 1))
     return any(
-        _within(route, approved) and not who.labels.isdisjoint(labels) for approved, who in approvals.routes
+        not who.labels.isdisjoint(labels) for network in around for who in approvals.routes.get(network, ())
     )
 
 
@@ -53,7 +57,3 @@ def owns_tag(approvals: Approvals, labels: Collection[str], tag: str) -> bool:
         seen |= tags
         todo += tags
     return False
-
-
-def _within(route: Network, approved: Network) -> bool:
-    return route.version == approved.version and route.subnet_of(approved)  # type: ignore[arg-type]

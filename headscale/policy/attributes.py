@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from headscale.policy.document import Document, NodeAttributes
+from headscale.policy.filed import Filed, filed
 from headscale.policy.subjects import Network, Subject
 from headscale.policy.who import Who, who_of
 from headscale.tailcfg.node import CapMap
@@ -22,24 +23,27 @@ class Attributes:
     """All of `nodeAttrs`, resolved to labels; `everywhere` are those that every node has."""
 
     everywhere: tuple[str, ...]
-    entries: tuple[tuple[Who, NodeAttributes], ...]
+    entries: Filed[tuple[Who, NodeAttributes]]
 
 
 def attributes_of(document: Document) -> Attributes:
     """Who has which attributes, as labels and addresses."""
     everywhere = (RANDOMIZE_PORT,) if document.randomize_client_port else ()
-    return Attributes(everywhere, tuple((who_of(entry.targets), entry) for entry in document.node_attributes))
+    found = ((who_of(entry.targets), entry) for entry in document.node_attributes)
+    return Attributes(
+        everywhere, filed((who, who.everyone or bool(who.ips), (who, entry)) for who, entry in found)
+    )
 
 
 def caps_of(attributes: Attributes, subject: Subject, labels: Collection[str]) -> CapMap:
     """The node's attributes, each once, with the values that `app` gives."""
     found: dict[str, list[msgspec.Raw]] = {name: [] for name in attributes.everywhere}
-    for who, entry in attributes.entries:
+    for who, entry in attributes.entries.about(labels):
         if _meets(who, subject, labels):
             for name in entry.attributes:
                 found.setdefault(name, [])
             for name, values in entry.app.items():
-                found[name] = [*found.get(name, ()), *values]
+                found.setdefault(name, []).extend(values)
     return found
 
 
@@ -50,7 +54,7 @@ def peer_caps_of(subject: Subject) -> CapMap:
 
 def pools_of(attributes: Attributes, labels: Collection[str]) -> tuple[Network, ...]:
     """Where the address of a new node with these labels comes from: the first entry that has pools decides."""
-    for who, entry in attributes.entries:
+    for who, entry in attributes.entries.about(labels):
         if entry.pools and (who.everyone or not who.labels.isdisjoint(labels)):
             return entry.pools
     return ()

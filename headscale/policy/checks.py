@@ -4,27 +4,40 @@ They run when a policy is submitted, against the tailnet as it is, and any that 
 test that names what does not exist fails too: it says something else than its writer meant.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from typing import Final
 
 from headscale.policy.aliases import Addresses, Alias, Autogroup, Names, read_alias
+from headscale.policy.bits import lowest
 from headscale.policy.compiled import Compiled
 from headscale.policy.complaints import COMPLAINTS_MAX, Complaint
-from headscale.policy.document import Document, Place, SSHTest, Test
+from headscale.policy.document import Document, Place, SSHTest
 from headscale.policy.parse_access import read_destination, read_source
-from headscale.policy.paths import End, Packet, admitting, alike, ends_of, own_devices
+from headscale.policy.paths import End, Packet, alike, ends_of, own_devices
 from headscale.policy.ports import WITH_PORTS, read_ports, read_protocol
+from headscale.policy.verdicts import Ends, Verdicts, numbered
 from headscale.tailcfg.filters import ANY_PORT
 from headscale.tailcfg.ssh import SSHPolicy
 
 # The hosted service's words; what follows says which one and why.
 FAILED: Final = "test(s) failed"
 # The ends that an alias stands for, one of each kind.
-Finder = Callable[[Alias], list[End]]
+Finder = Callable[[Alias], Ends]
 # A test without a protocol asks whether TCP or UDP gets through.
 _EITHER: Final = (6, 17)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What all tests of a policy are asked of."""
+
+    compiled: Compiled
+    names: Names
+    find: Finder
+    verdicts: Verdicts
 
 
 def run_tests(compiled: Compiled) -> tuple[Complaint, ...]:
@@ -42,13 +55,33 @@ def _failures(compiled: Compiled, document: Document) -> Iterator[Complaint]:
     names = names_of(document)
 
     @cache
-    def find(alias: Alias) -> list[End]:
-        return alike(compiled.program, ends_of(compiled, alias))
+    def find(alias: Alias) -> Ends:
+        return numbered(compiled.program, alike(compiled.program, ends_of(compiled, alias)))
+
+    asked = _Asked(compiled, names, find, Verdicts(compiled.program))
+
+    @cache
+    def wrong(source: str, protocol: str, accept: tuple[str, ...], deny: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(islice(_test(asked, source, protocol, accept, deny), COMPLAINTS_MAX + 1))
 
     for test in document.tests:
-        yield from (_failure(test.place, why) for why in _test(compiled, names, test, find))
-    for ssh_test in document.ssh_tests:
-        yield from (_failure(ssh_test.place, why) for why in _ssh_test(compiled, names, ssh_test))
+        found = wrong(test.source, test.protocol, test.accept, test.deny)
+        yield from (_failure(test.place, why) for why in found)
+    yield from _ssh_failures(compiled, names, document.ssh_tests)
+
+
+def _ssh_failures(compiled: Compiled, names: Names, tests: Iterable[SSHTest]) -> Iterator[Complaint]:
+    nowhere = Place(0, 0, "")
+    spoken_of = frozenset[str]().union(
+        *(rule.sources.labels | rule.destinations.labels for rule in compiled.ssh_rules)
+    )
+
+    @cache
+    def wrong(test: SSHTest) -> tuple[str, ...]:
+        return tuple(islice(_ssh_test(compiled, names, test, spoken_of), COMPLAINTS_MAX + 1))
+
+    for test in tests:
+        yield from (_failure(test.place, why) for why in wrong(replace(test, place=nowhere)))
 
 
 def names_of(document: Document) -> Names:
@@ -60,19 +93,25 @@ def _failure(place: Place, why: str) -> Complaint:
     return Complaint(f"{FAILED}: {why}", place.line, place.column, place.path)
 
 
-def _test(compiled: Compiled, names: Names, test: Test, find: Finder) -> Iterator[str]:
+def _test(
+    asked: "_Asked", source: str, protocol: str, accept: tuple[str, ...], deny: tuple[str, ...]
+) -> Iterator[str]:
+    """What is wrong with one of `tests`, or what it finds wrong."""
     try:
-        sources = _some(find, read_source(test.source, names))
-        protocols = _protocols(test.protocol)
+        alias = read_source(source, asked.names)
+        sources = asked.find(alias)
+        if not sources.ends:
+            raise ValueError(f'"{alias.text}" stands for nobody')
+        protocols = _protocols(protocol)
     except ValueError as problem:
         yield str(problem)
         return
-    if not test.accept and not test.deny:
+    if not accept and not deny:
         yield "neither accept nor deny says what to expect"
-    for text in test.accept:
-        yield from _expect(compiled, names, find, sources, text, protocols, wanted=True)
-    for text in test.deny:
-        yield from _expect(compiled, names, find, sources, text, protocols, wanted=False)
+    for text in accept:
+        yield from _expect(asked, sources, text, protocols, wanted=True)
+    for text in deny:
+        yield from _expect(asked, sources, text, protocols, wanted=False)
 
 
 def _protocols(text: str) -> tuple[int, ...]:
@@ -84,39 +123,50 @@ def _protocols(text: str) -> tuple[int, ...]:
     return (protocol,)
 
 
-def _some(find: Finder, alias: Alias) -> list[End]:
-    ends = find(alias)
-    if not ends:
-        raise ValueError(f'"{alias.text}" stands for nobody')
-    return ends
-
-
 def _expect(
-    compiled: Compiled,
-    names: Names,
-    find: Finder,
-    sources: list[End],
-    text: str,
-    protocols: tuple[int, ...],
-    *,
-    wanted: bool,
+    asked: "_Asked", sources: Ends, text: str, protocols: tuple[int, ...], *, wanted: bool
 ) -> Iterator[str]:
+    """The first source with the first target that it reaches or not, against what is wanted."""
     try:
-        alias, port = _read_target(text, names)
+        alias, port = _read_target(text, asked.names)
     except ValueError as problem:
         yield str(problem)
         return
-    same_for_all = None if _is_own(alias) else find(alias)
-    for source in sources:
-        targets = _targets(compiled, source, alias) if same_for_all is None else same_for_all
-        if not targets:
-            yield f'"{alias.text}" stands for nobody, seen from {source.name}'
-        for target in targets:
-            open_to = any(admitting(compiled.program, source, target, Packet(p, port)) for p in protocols)
-            if open_to != wanted:
-                what = "cannot reach" if wanted else "can reach"
-                yield f"{source.name} {what} {_at(target, text)}"
-                return
+    packets = tuple(Packet(protocol, port) for protocol in protocols)
+    if _is_own(alias):
+        yield from _expect_own(asked, sources, text, packets, wanted=wanted)
+        return
+    targets = asked.find(alias).ends
+    if not targets:
+        yield from (f'"{alias.text}" stands for nobody, seen from {source.name}' for source in sources.ends)
+    first: tuple[int, End] | None = None
+    for target in targets:
+        found = asked.verdicts.open_to(sources, target, packets)
+        at = lowest(sources.everyone & ~found if wanted else found)
+        if at is not None and (first is None or at < first[0]):
+            first = (at, target)
+        if at == 0:
+            break
+    if first is not None:
+        yield _surprise(sources.ends[first[0]], first[1], text, wanted=wanted)
+
+
+def _expect_own(
+    asked: "_Asked", sources: Ends, text: str, packets: tuple[Packet, ...], *, wanted: bool
+) -> Iterator[str]:
+    """As `_expect`, about one's own devices, which are others for each source."""
+    for at, source in enumerate(sources.ends):
+        own = own_devices(asked.compiled, source)
+        if own is None:
+            yield f'"autogroup:self" stands for nobody, seen from {source.name}'
+        elif bool(asked.verdicts.open_to(sources, own, packets) >> at & 1) != wanted:
+            yield _surprise(source, own, text, wanted=wanted)
+            return
+
+
+def _surprise(source: End, target: End, text: str, *, wanted: bool) -> str:
+    what = "cannot reach" if wanted else "can reach"
+    return f"{source.name} {what} {_at(target, text)}"
 
 
 def _at(target: End, text: str) -> str:
@@ -125,14 +175,6 @@ def _at(target: End, text: str) -> str:
 
 def _is_own(alias: Alias) -> bool:
     return isinstance(alias, Autogroup) and alias.name == "self"
-
-
-def _targets(compiled: Compiled, source: End, alias: Alias) -> list[End]:
-    """What the destination is for this source; one's own devices depend on who asks."""
-    if not (isinstance(alias, Autogroup) and alias.name == "self"):
-        return ends_of(compiled, alias)
-    own = own_devices(compiled, source)
-    return [own] if own else []
 
 
 def _read_target(text: str, names: Names) -> tuple[Alias, int]:
@@ -151,9 +193,12 @@ def _read_target(text: str, names: Names) -> tuple[Alias, int]:
     return alias, ports[0].first
 
 
-def _ssh_test(compiled: Compiled, names: Names, test: SSHTest) -> Iterator[str]:
+def _ssh_test(compiled: Compiled, names: Names, test: SSHTest, spoken_of: frozenset[str]) -> Iterator[str]:
     try:
-        sources = _some(lambda alias: ends_of(compiled, alias), read_source(test.source, names))
+        alias = read_source(test.source, names)
+        sources = ends_of(compiled, alias)
+        if not sources:
+            raise ValueError(f'"{alias.text}" stands for nobody')
         destinations = [read_alias(text, names) for text in test.destinations]
     except ValueError as problem:
         yield str(problem)
@@ -163,16 +208,18 @@ def _ssh_test(compiled: Compiled, names: Names, test: SSHTest) -> Iterator[str]:
     expected += [(user, "check") for user in test.check]
     if not destinations or not expected:
         yield "an SSH test needs dst, and accept, deny or check"
-    for source in _alike_for_ssh(compiled, sources, by_user=any(map(_is_own, destinations))):
+    for source in _alike_for_ssh(compiled, sources, spoken_of, by_user=any(map(_is_own, destinations))):
         for alias in destinations:
             yield from _sessions(compiled, source, alias, expected)
 
 
-def _alike_for_ssh(compiled: Compiled, sources: list[End], *, by_user: bool) -> list[End]:
+def _alike_for_ssh(
+    compiled: Compiled, sources: list[End], spoken_of: frozenset[str], *, by_user: bool
+) -> list[End]:
     """The first of each kind of sources that the SSH rules tell apart: by labels, some by user."""
-    rules = compiled.ssh_rules
-    spoken_of = frozenset[str]().union(*(rule.sources.labels | rule.destinations.labels for rule in rules))
-    by_user = by_user or any(rule.destinations.own or rule.written.users.domains for rule in rules)
+    by_user = by_user or any(
+        rule.destinations.own or rule.written.users.domains for rule in compiled.ssh_rules.others()
+    )
     kinds = {(spoken_of.intersection(s.labels), s.user_id if by_user else None): s for s in reversed(sources)}
     return list(reversed(kinds.values()))
 
@@ -195,13 +242,16 @@ def _sessions(
 def _hosts(compiled: Compiled, source: End, alias: Alias) -> list[int]:
     own = isinstance(alias, Autogroup) and alias.name == "self"
     who = compiled.program.directory.present((alias,))
-    return [
-        node_id
-        for node_id, facts in sorted(compiled.nodes.items())
-        if (own and source.user_id is not None and facts.subject.user_id == source.user_id)
-        or not who.labels.isdisjoint(facts.kind.labels)
-        or any(a in who.ips for a in (facts.subject.ipv4, facts.subject.ipv6) if a is not None)
-    ]
+    labels = who.labels | {f"user:{source.user_id}"} if own and source.user_id is not None else who.labels
+    found = {facts.subject.id for facts in compiled.labelled(labels)}
+    for first, last in who.ips.ranges():
+        inside = [compiled.node_at(first)] if first == last else compiled.all_nodes
+        found |= {
+            f.subject.id
+            for f in inside
+            if f and any(a in who.ips for a in (f.subject.ipv4, f.subject.ipv6) if a is not None)
+        }
+    return sorted(found)
 
 
 def _outcome(policy: SSHPolicy | None, source: End, user: str) -> str:

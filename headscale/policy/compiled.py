@@ -9,12 +9,14 @@ from collections.abc import Hashable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Final
+from weakref import WeakKeyDictionary
 
-from headscale.ipset import Address, IPSet
+from headscale.ipset import Address, IPSet, of_networks
 from headscale.policy import approvals, attributes, ssh
 from headscale.policy.aliases import UserDomain, UserName
 from headscale.policy.document import Document, users_named
-from headscale.policy.facts import FactMaker, Facts, NodeClass
+from headscale.policy.facts import FactMaker, Facts, NodeClass, Reached, kind_of
+from headscale.policy.filed import Filed
 from headscale.policy.filters import Plan, Template, plan_for, say_the_same, template_of
 from headscale.policy.members import Members, SourceText, members_of
 from headscale.policy.program import TAILNET, Program, program_of
@@ -36,7 +38,6 @@ _OPEN: Final = Document()
 class _Known:
     """A template, and what it was made of: it holds while all of that is the same objects."""
 
-    of: object
     plan: Plan
     used: Mapping[tuple[int, int | None], SourceText]
     template: Template
@@ -46,7 +47,7 @@ class _Known:
 class _Workings:
     """What depends on the document and the users alone, and is shared by all that `updated` derives.
 
-    Templates are kept by kind or node; each says itself what it was made of.
+    Templates are kept for nodes for which the rules say the same; each says itself what it was made of.
     """
 
     program: Program
@@ -54,10 +55,10 @@ class _Workings:
     reach: Reach
     approvals: approvals.Approvals
     attributes: attributes.Attributes
-    ssh_rules: tuple[ssh.Rule, ...]
+    ssh_rules: Filed[ssh.Rule]
     users_named: frozenset[UserName | UserDomain]
     base_url: str
-    templates: dict[object, list[_Known]] = field(default_factory=dict)
+    templates: "WeakKeyDictionary[Reached, list[_Known]]" = field(default_factory=WeakKeyDictionary)
 
     def with_directory(self, fresh: Directory, others: Set[int]) -> "_Workings":
         """The same for other users, of whom these have other labels than before."""
@@ -75,6 +76,27 @@ class _Table:
 
 
 @dataclass(frozen=True, slots=True)
+class _Index:
+    """The nodes by address and label, for single questions."""
+
+    by_address: Mapping[Address, Facts]
+    by_label: Mapping[str, list[Facts]]
+    routed: IPSet
+
+
+def _index_of(members: Members) -> _Index:
+    by_address: dict[Address, Facts] = {}
+    by_label: dict[str, list[Facts]] = {}
+    for facts in members.nodes.values():
+        for address in (facts.subject.ipv4, facts.subject.ipv6):
+            if address is not None:
+                by_address.setdefault(address, facts)
+        for label in facts.kind.labels:
+            by_label.setdefault(label, []).append(facts)
+    return _Index(by_address, by_label, of_networks(*members.routers))
+
+
+@dataclass(frozen=True, slots=True)
 class _Answers:
     """What one value has been asked so far.
 
@@ -84,8 +106,9 @@ class _Answers:
 
     subjects: list[Mapping[int, Subject]] = field(default_factory=list)
     tables: list[_Table] = field(default_factory=list)
+    index: list["_Index"] = field(default_factory=list)
     peers: dict[NodeClass, tuple[int, ...]] = field(default_factory=dict)
-    templates: dict[object, Template] = field(default_factory=dict)
+    templates: dict[Reached, Template] = field(default_factory=dict)
     same: dict[tuple[Template, Template], bool] = field(default_factory=dict)
     ssh: dict[int, SSHPolicy | None] = field(default_factory=dict)
 
@@ -114,7 +137,7 @@ class Compiled:
         return self._workings.program
 
     @property
-    def ssh_rules(self) -> tuple[ssh.Rule, ...]:
+    def ssh_rules(self) -> Filed[ssh.Rule]:
         """The SSH rules as they were resolved."""
         return self._workings.ssh_rules
 
@@ -124,18 +147,36 @@ class Compiled:
         return self._members.nodes
 
     def node_at(self, address: Address) -> Facts | None:
-        """The node with this address. A search through all, for single questions."""
-        held = (f for f in self._members.nodes.values() if address in (f.subject.ipv4, f.subject.ipv6))
-        return next(held, None)
+        """The node with this address."""
+        return self._index().by_address.get(address)
+
+    def labelled(self, labels: Iterable[str]) -> list[Facts]:
+        """The nodes with any of these labels, by id."""
+        found = (facts for label in labels for facts in self._index().by_label.get(label, ()))
+        return sorted({facts.subject.id: facts for facts in found}.values(), key=lambda f: f.subject.id)
+
+    @property
+    def all_nodes(self) -> list[Facts]:
+        """All nodes, by id."""
+        return [facts for _, facts in sorted(self._members.nodes.items())]
+
+    @property
+    def routed(self) -> IPSet:
+        """All that is behind routers."""
+        return self._index().routed
+
+    def _index(self) -> "_Index":
+        known = self._answers.index
+        if not known:
+            known.append(_index_of(self._members))
+        return known[0]
 
     def updated(self, changed: Iterable[Subject] = (), gone: Iterable[int] = ()) -> "Compiled":
         """The same policy for a tailnet in which these nodes are new or changed, and those gone."""
-        make, gone = self._workings.facts.of, tuple(gone)
+        make = self._workings.facts.of
         members = self._members.changed([make(subject) for subject in changed], gone)
         if members is self._members:
             return self
-        for node_id in gone:
-            self._workings.templates.pop((False, node_id), None)
         return Compiled(self.document, self.people, self._workings, members)
 
     def with_people(self, people: Mapping[int, Person]) -> "Compiled":
@@ -184,30 +225,28 @@ class Compiled:
         return self._answers.same[both]
 
     def _template(self, facts: Facts) -> Template:
-        """The filter's template: one for all nodes of a kind, but for those that addresses or routes set apart."""
-        of_kind = facts.rows is facts.kind.rows
-        ours: object = facts.kind if of_kind else facts
-        key = (of_kind, id(facts.kind) if of_kind else facts.subject.id)
-        if (template := self._answers.templates.get(key)) is not None:
+        """The filter's template: one for all nodes for which the rules say the same."""
+        reached = facts.standing.reached
+        if (template := self._answers.templates.get(reached)) is not None:
             return template
-        kept = self._workings.templates.setdefault(key, [])
-        known = next((known for known in kept if self._holds(known, ours)), None)
+        kept = self._workings.templates.setdefault(reached, [])
+        known = next((known for known in kept if self._holds(known)), None)
         if known is None:
-            plan = next((old.plan for old in kept if old.of is ours), None)
-            known = self._new_template(facts, ours, plan or plan_for(self.program, facts))
+            plan = kept[0].plan if kept else plan_for(self.program, facts)
+            known = self._new_template(facts, plan)
             kept[:] = [known, *kept][:_TEMPLATES_KEPT]
-        return self._answers.templates.setdefault(key, known.template)
+        return self._answers.templates.setdefault(reached, known.template)
 
-    def _holds(self, known: _Known, ours: object) -> bool:
-        return known.of is ours and all(self._members.text(*key) is text for key, text in known.used.items())
+    def _holds(self, known: _Known) -> bool:
+        return all(self._members.text(*key) is text for key, text in known.used.items())
 
-    def _new_template(self, facts: Facts, ours: object, plan: Plan) -> _Known:
+    def _new_template(self, facts: Facts, plan: Plan) -> _Known:
         used: dict[tuple[int, int | None], SourceText] = {}
 
         def text(number: int, user_id: int | None) -> SourceText:
             return used.setdefault((number, user_id), self._members.text(number, user_id))
 
-        return _Known(ours, plan, used, template_of(plan, text, facts.subject.user_id))
+        return _Known(plan, used, template_of(plan, text, facts.subject.user_id))
 
     def ssh_of(self, node_id: int) -> SSHPolicy | None:
         """The node's SSH rules; None when there are none."""
@@ -314,7 +353,7 @@ class Compiled:
 
     def approves(self, subject: Subject, route: Network) -> bool:
         """Whether `autoApprovers` approves this route for this node."""
-        labels = self._workings.facts.of(subject).kind.labels
+        labels = self._workings.facts.kind(kind_of(subject)).labels
         return approvals.approves(self._workings.approvals, labels, route)
 
     def owns_tag(self, tag: str, *, person_id: int | None = None, node_id: int | None = None) -> bool:

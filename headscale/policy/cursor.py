@@ -35,7 +35,7 @@ class Notes:
 class Cursor:
     """See the module. Made by the hundred thousand, so it works out its path only when asked."""
 
-    __slots__ = ("_above", "_step", "notes", "value")
+    __slots__ = ("_above", "_path", "_step", "notes", "value")
 
     def __init__(
         self, notes: Notes, value: Value, above: "Cursor | None" = None, step: str | int = ""
@@ -44,19 +44,20 @@ class Cursor:
         self.value = value
         self._above = above
         self._step = step
+        self._path: str | None = None
 
     @property
     def path(self) -> str:
         """Where the value stands, such as `acls[0].src[1]`; the document itself is the empty path."""
-        steps = []
-        at: Cursor = self
-        while at._above is not None:
-            steps.append(at._step)
+        todo: list[Cursor] = []
+        at: Cursor | None = self
+        while at is not None and at._path is None:
+            todo.append(at)
             at = at._above
-        path = ""
-        for step in reversed(steps):
-            path = join_path(path, step)
-        return path
+        for cursor in reversed(todo):
+            above = cursor._above
+            cursor._path = "" if above is None else join_path(above._path or "", cursor._step)
+        return self._path or ""
 
     @property
     def place(self) -> Place:
@@ -98,17 +99,20 @@ class Cursor:
         """
         folded = _folded(tuple(known))
         found: dict[str, Cursor] = {}
-        for key, value in self.members():
-            name = folded.get(key.text) or folded.get(key.text.lower())
-            if name is None and remarks and key.text.startswith("#"):
-                continue
-            if name is None:
-                reason = _folded_texts(refused).get(key.text.lower()) if refused else None
-                key.complain(reason or f'unknown field: "{key.text}"{_nearest(key.text, known)}')
-            elif name in found:
-                key.complain(f'duplicate field: "{key.text}" stands for "{name}" a second time')
-            elif not value.is_null:
-                found[name] = value
+        if not isinstance(self.value, Object):
+            next(self.members(), None)  # complains
+            return found
+        for member in self.value.members:
+            text = member.key.text
+            name = folded.get(text) or folded.get(text.lower())
+            if name is not None and name not in found:
+                value = Cursor(self.notes, member.value, self, text)
+                if not value.is_null:
+                    found[name] = value
+            elif name is not None or not (remarks and text.startswith("#")):
+                key = Cursor(self.notes, member.key, self, text)
+                reason = _folded_texts(refused).get(text.lower()) if refused and name is None else None
+                key.complain(reason or _unexpected(text, name, known))
         return found
 
     @property
@@ -150,12 +154,26 @@ class Cursor:
             self.complain(str(problem))
             return None
 
-    def read_all(self, make: Callable[[str], T]) -> Iterator[tuple["Cursor", T]]:
+    def read_all(self, make: Callable[[str], T]) -> Iterator[T]:
         """What this makes of each string of an array, without those that it complained of."""
-        for item in self.items():
-            made = item.read(make)
-            if made is not None:
-                yield item, made
+        return (made for _, made in self.read_each(make))
+
+    def read_each(self, make: Callable[[str], T]) -> Iterator[tuple[int, T]]:
+        """As `read_all`, with the place of each in the array."""
+        for at, item in enumerate(self.value.items if isinstance(self.value, Array) else self.items()):
+            if isinstance(item, String):
+                try:
+                    yield at, make(item.text)
+                    continue
+                except ValueError as problem:
+                    self.item(at).complain(str(problem))
+            else:
+                self.item(at).string()  # complains
+
+    def item(self, at: int) -> "Cursor":
+        """The element of an array at this place."""
+        assert isinstance(self.value, Array)
+        return Cursor(self.notes, self.value.items[at], self, at)
 
     def boolean(self) -> bool:
         """True or false; false, and a complaint, for anything else."""
@@ -167,6 +185,12 @@ class Cursor:
     def plain(self) -> object:
         """The value as plain Python."""
         return to_python(self.value)
+
+
+def _unexpected(text: str, name: str | None, known: Sequence[str]) -> str:
+    if name is None:
+        return f'unknown field: "{text}"{_nearest(text, known)}'
+    return f'duplicate field: "{text}" stands for "{name}" a second time'
 
 
 def _folded_texts(refused: Mapping[str, str]) -> dict[str, str]:

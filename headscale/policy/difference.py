@@ -15,6 +15,7 @@ from typing import Final
 from headscale.errors import Malformed
 from headscale.ipset import IPSet, of_networks, of_spans, point
 from headscale.policy.aliases import Addresses
+from headscale.policy.bits import lowest
 from headscale.policy.compiled import Compiled
 from headscale.policy.document import SSH
 from headscale.policy.explain import listed, protocol_name
@@ -145,7 +146,7 @@ class _Policy:
     """One of the two, with what the comparison asks of it again and again."""
 
     def __init__(self, compiled: Compiled) -> None:
-        rules = ssh_rules_of(compiled.program.document)
+        rules = ssh_rules_of(compiled.program.document).entries
         self.compiled = compiled
         self.ssh = tuple(rule.written for rule in rules)
         self.ssh_sides = (
@@ -344,7 +345,7 @@ def _spelled(old: Compiled, new: Compiled, taken: list[int]) -> Iterator[_Candid
     behind = of_networks(*routes)
     for first, past in pairwise(sorted({bound for _, ips in ordered for bound in ips.bounds})):
         held = bisect_left(taken, first) != bisect_left(taken, past)
-        number = min(lookup.containing(first), default=None)
+        number = lowest(lookup.containing(first))
         if number is None or (held and (past == first + 1 or new.program.tailnet.has_point(first))):
             continue  # nodes' own addresses are compared as the nodes
         [(address, _)] = IPSet((first, first + 1)).ranges()

@@ -6,22 +6,34 @@ Whatever follows from the owner or the tags alone is worked out once for each ki
 from bisect import bisect_right
 from collections.abc import Set
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from headscale.ipset import Address, point, span
-from headscale.policy.program import Program, bits_of
+from headscale.policy.bits import bits_of, numbers_of
+from headscale.policy.program import Program
 from headscale.policy.subjects import EXIT_ROUTES, Network, Subject
 from headscale.policy.who import Kind, Who
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What the policy says of nodes by the labels that it knows: their source sets, their rows, and whom they hear.
+
+    All three are bits: `sources` and `hears` of source sets, `rows` of rows. Rows that are about everybody as well are
+    there for the labels that they name alone, because a filter spells these out.
+    """
+
+    sources: int
+    rows: int
+    hears: int
+
+
+@dataclass(frozen=True, slots=True)
 class KindFacts:
-    """What all nodes with this owner or these tags have: labels, source sets and rows."""
+    """What all nodes with this owner or these tags have."""
 
     labels: tuple[str, ...]
-    sources: frozenset[int]
-    source_bits: int
-    rows: tuple[int, ...]
-    row_bits: int
+    said: Said
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +54,46 @@ class NodeClass:
     routes: tuple[Network, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Reached:
+    """The rows (as bits) with a rule for a node; one object for all nodes for which these rules say the same."""
+
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Standing:
+    """What all nodes have that no rule tells apart, one object for all of them."""
+
+    reached: Reached
+    node_class: NodeClass
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A node and what the policy makes of it. `rows` are those with a rule for it, in order."""
+    """A node and what the policy makes of it."""
 
     subject: Subject
     kind: KindFacts
-    rows: tuple[int, ...]
-    node_class: NodeClass
+    standing: Standing
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """The rows with a rule for the node, in order."""
+        return tuple(numbers_of(self.standing.reached.rows))
+
+    @property
+    def node_class(self) -> NodeClass:
+        """Whom the node sees, and which routes it may use."""
+        return self.standing.node_class
 
 
 @dataclass(slots=True)
 class _Heard:
-    """Rows that reach a node by more than its labels, for each family; `silent` ones make it seen, but no rule."""
+    """Rows that reach a node by more than its labels and addresses, for each family.
+
+    `silent` ones make it seen, but are no rule for it.
+    """
 
     rows: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))
     silent: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))
@@ -70,35 +109,43 @@ def subnets(subject: Subject) -> tuple[Network, ...]:
     return tuple(route for route in subject.routes if route not in EXIT_ROUTES)
 
 
-# A kind, the stretches of both addresses, and the routes: what facts follow from.
-_Key = tuple[Kind, int | None, int | None, tuple[Network, ...]]
+# What is said of the kind; the stretches of both addresses; routes; user and tags, where rules depend on them.
+_Key = tuple[Said, bool, int | None, int | None, tuple[Network, ...], int | None, tuple[str, ...]]
 
 
 @dataclass(slots=True)
 class FactMaker:
-    """Works facts out for one program; remembers kinds and classes."""
+    """Works facts out for one program; remembers kinds, classes, and nodes that no rule tells apart."""
 
     program: Program
     _kinds: dict[Kind, KindFacts] = field(default_factory=dict)
+    _said: dict[frozenset[str], Said] = field(default_factory=dict)
     _classes: dict[NodeClass, NodeClass] = field(default_factory=dict)
-    _alike: dict[_Key, Facts] = field(default_factory=dict)
+    _alike: "WeakValueDictionary[_Key, Standing]" = field(default_factory=WeakValueDictionary)
+    _reached: "WeakValueDictionary[object, Reached]" = field(default_factory=WeakValueDictionary)
+    _often: "_Often | None" = None
 
     def for_program(self, program: Program, *, without: Set[int]) -> "FactMaker":
         """A maker for the same rows with other users, that forgets what it knew of these users."""
-        return FactMaker(
-            program,
-            {kind: facts for kind, facts in self._kinds.items() if kind not in without},
-            self._classes,
-            {key: facts for key, facts in self._alike.items() if key[0] not in without},
-        )
+        kinds = {kind: facts for kind, facts in self._kinds.items() if kind not in without}
+        return FactMaker(program, kinds, self._said, self._classes, self._alike, self._reached, self._often)
 
     def of(self, subject: Subject) -> Facts:
         """The node's facts; they depend on nothing but the node and the program."""
-        key = (kind_of(subject), self._stretch(subject.ipv4), self._stretch(subject.ipv6), subject.routes)
+        program, kind = self.program, self.kind(kind_of(subject))
+        key = (
+            kind.said,
+            subject.user_id is None,
+            self._stretch(subject.ipv4),
+            self._stretch(subject.ipv6),
+            subject.routes,
+            subject.user_id if program.own_rows else None,
+            subject.tags if program.via_rows else (),
+        )
         known = self._alike.get(key)
         if known is None:
-            known = self._alike[key] = self._new_facts(subject)
-        return Facts(subject, known.kind, known.rows, known.node_class)
+            known = self._alike[key] = self._new_standing(subject, kind, key[1:])
+        return Facts(subject, kind, known)
 
     def _stretch(self, address: Address | None) -> int | None:
         """Where the address lies among all that the policy spells out.
@@ -107,10 +154,9 @@ class FactMaker:
         """
         return None if address is None else bisect_right(self.program.bounds, point(address))
 
-    def _new_facts(self, subject: Subject) -> Facts:
-        program, kind = self.program, self.kind(kind_of(subject))
+    def _new_standing(self, subject: Subject, kind: KindFacts, rest: tuple[object, ...]) -> Standing:
+        program, often = self.program, self._often_asked()
         heard = self._heard(subject)
-        extra = heard.rows[0] | heard.rows[1]
         node_class = NodeClass(
             sends=self._sends(subject, kind, subnets(subject)),
             hears=self._hears(subject, kind, heard),
@@ -122,86 +168,100 @@ class FactMaker:
             tags=subject.tags if program.via_rows else (),
             routes=subject.routes,
         )
-        return Facts(
-            subject,
-            kind,
-            tuple(sorted(extra.union(kind.rows))) if extra else kind.rows,
-            self._classes.setdefault(node_class, node_class),
+        rows = (
+            kind.said.rows
+            | often.everyone_rows
+            | self._rows_at(subject)
+            | bits_of(heard.rows[0] | heard.rows[1], len(program.rows))
         )
+        if subject.user_id is not None:
+            rows |= often.of(kind.said.sources)
+        reached = self._reached.get(key := (rows, kind.said.rows, rest))
+        if reached is None:
+            reached = self._reached[key] = Reached(rows)
+        return Standing(reached, self._classes.setdefault(node_class, node_class))
 
     def kind(self, kind: Kind) -> KindFacts:
         """What all nodes of this kind have."""
         known = self._kinds.get(kind)
         if known is None:
-            known = self._kinds[kind] = self._new_kind(kind)
+            labels = self.program.directory.labels(kind)
+            known = self._kinds[kind] = KindFacts(labels, self._said_of(labels))
         return known
 
-    def _new_kind(self, kind: Kind) -> KindFacts:
-        program = self.program
-        labels = program.directory.labels(kind)
-        sources = program.from_side.of_labels(labels)
-        rows = program.to_side.of_labels(labels)
-        own = program.own_rows if isinstance(kind, int) else ()
-        return KindFacts(
-            labels,
-            frozenset(sources),
-            bits_of(sources, program.width),
-            tuple(sorted(rows.union(program.to_side.everyone, own))),
-            program.bits(rows),
+    def _said_of(self, labels: tuple[str, ...]) -> Said:
+        senders, targets, heard = self.program.from_side, self.program.to_side, self.program.heard
+        spoken_of = frozenset(
+            label for label in labels if label in senders.by_label or label in targets.by_label
         )
+        known = self._said.get(spoken_of)
+        if known is None:
+            known = self._said[spoken_of] = Said(
+                senders.of_labels(spoken_of),
+                targets.of_labels(spoken_of),
+                heard.of_labels(spoken_of),
+            )
+        return known
+
+    def _often_asked(self) -> "_Often":
+        if self._often is None:
+            self._often = _often_of(self.program)
+        return self._often
+
+    def _rows_at(self, subject: Subject) -> int:
+        """The rows that spell out the node's addresses, or some behind it."""
+        side = self.program.to_side
+        if not side.by_address:
+            return 0
+        rows = behind = 0
+        for address in (subject.ipv4, subject.ipv6):
+            if address is not None:
+                rows |= side.by_address.containing(point(address))
+        for route in subnets(subject):
+            behind |= side.by_address.meeting(*span(route))
+        return rows | (behind & self._often_asked().with_traffic)
 
     def _sends(self, subject: Subject, kind: KindFacts, routes: tuple[Network, ...]) -> int:
         """The source sets of the node's own addresses, and for a router of what is behind it."""
         program, side = self.program, self.program.from_side
-        found: tuple[set[int], set[int]] = (set(), set())
-        bits = 0
+        anything, everyone = bits_of(side.anything, side.width), bits_of(side.everyone, side.width)
+        found = [0, 0]
         for family, address in enumerate((subject.ipv4, subject.ipv6)):
             if address is None:
                 continue
-            bits |= kind.source_bits << family * program.width
-            found[family].update(side.anything, side.by_address.containing(point(address)))
+            found[family] |= kind.said.sources | anything | side.by_address.containing(point(address))
             if address in program.tailnet:
-                found[family].update(side.everyone)
+                found[family] |= everyone
         for route in routes:
-            found[_family(route)].update(side.anything, side.everyone, side.by_address.meeting(*span(route)))
-        return bits | self._both(found)
+            found[_family(route)] |= anything | everyone | side.by_address.meeting(*span(route))
+        return found[0] | found[1] << program.width
 
     def _hears(self, subject: Subject, kind: KindFacts, heard: _Heard) -> int:
         """The source sets of the rows that concern the node."""
-        program = self.program
-        bits = 0
+        program, side = self.program, self.program.heard
+        often = self._often_asked()
+        found = [program.bits(heard.rows[family] | heard.silent[family]) for family in (0, 1)]
         for family, address in enumerate((subject.ipv4, subject.ipv6)):
             if address is not None:
-                bits |= kind.row_bits << family * program.width
-        held = {family for family, address in enumerate((subject.ipv4, subject.ipv6)) if address is not None}
-        for family in held | {_family(route) for route in subject.routes}:
-            heard.silent[family].update(
-                # Capabilities are had at a node's own addresses alone, not at what it routes.
-                row
-                for row in program.to_side.everyone
-                if family in held or program.rows[row].traffic
-            )
-        rows = [heard.rows[family] | heard.silent[family] for family in (0, 1)]
-        return bits | self._both(tuple({program.rows[row].source for row in of} for of in rows))
+                at = side.by_address.containing(point(address))
+                found[family] |= kind.said.hears | at | often.everyone
+        for route in subnets(subject):
+            found[_family(route)] |= program.heard_behind.meeting(*span(route))
+        # Capabilities are had at a node's own addresses alone, not at what it routes.
+        for route in subject.routes:
+            found[_family(route)] |= often.everyone_behind
+        return found[0] | found[1] << program.width
 
     def _hears_own(self, subject: Subject) -> int:
         """The source sets of rules about one's own devices, for which the node is one."""
-        program = self.program
-        if subject.user_id is None or not program.own_rows:
+        if subject.user_id is None:
             return 0
-        bits = program.bits(program.own_rows)
+        bits = self._often_asked().sources
         families = [f for f, address in enumerate((subject.ipv4, subject.ipv6)) if address is not None]
-        return sum(bits << family * program.width for family in families)
+        return sum(bits << family * self.program.width for family in families)
 
     def _heard(self, subject: Subject) -> _Heard:
-        heard, side = _Heard(), self.program.to_side
-        if side.by_address:
-            for family, address in enumerate((subject.ipv4, subject.ipv6)):
-                if address is not None:
-                    heard.rows[family].update(side.by_address.containing(point(address)))
-            for route in subnets(subject):
-                routed = side.by_address.meeting(*span(route))
-                heard.rows[_family(route)].update(row for row in routed if self.program.rows[row].traffic)
+        heard = _Heard()
         for route in subject.routes:
             if route in EXIT_ROUTES:
                 heard.rows[_family(route)].update(self.program.internet_rows[_family(route)])
@@ -220,10 +280,56 @@ class FactMaker:
             if leads_to(route, self.program.targets[row]):
                 into[_family(route)].add(row)
 
-    def _both(self, found: "tuple[set[int], ...]") -> int:
-        width = self.program.width
-        low = bits_of(found[0], width) if found[0] else 0
-        return low | (bits_of(found[1], width) << width if found[1] else 0)
+
+@dataclass(frozen=True, slots=True)
+class _Often:
+    """Rows of a program that are asked for again and again, as bits.
+
+    Of the rows about one's own devices those that somebody has for their labels, by source set (`by_source`), and
+    those that anybody may have (`always`), and the source sets of all (`sources`). The rows `with_traffic`. The source
+    sets of rows about everything (`everyone`), and of those that count for what is behind a router (`everyone_behind`);
+    these rows themselves (`everyone_rows`).
+    """
+
+    by_source: dict[int, list[int]]
+    always: int
+    sources: int
+    width: int
+    with_traffic: int
+    everyone: int
+    everyone_behind: int
+    everyone_rows: int
+
+    def of(self, sources: int) -> int:
+        """The rows about their own devices that users in these source sets have a rule of."""
+        mine = numbers_of(sources & self.sources)
+        rows = (row for number in mine for row in self.by_source.get(number, ()))
+        return self.always | bits_of(rows, self.width)
+
+
+def _often_of(program: Program) -> _Often:
+    by_source: dict[int, list[int]] = {}
+    always: list[int] = []
+    for number in program.own_rows:
+        row = program.rows[number]
+        who = program.sources[row.source]
+        # Capabilities make a rule even when their sources are nobody (recording grant-h6).
+        if who.everyone or who.anything or who.ips or row.traffic is None:
+            always.append(number)
+        else:
+            by_source.setdefault(row.source, []).append(number)
+    width, everyone = len(program.rows), program.to_side.everyone
+    with_traffic = [number for number, row in enumerate(program.rows) if row.traffic is not None]
+    return _Often(
+        by_source,
+        bits_of(always, width),
+        program.bits(program.own_rows),
+        width,
+        bits_of(with_traffic, width),
+        program.bits(everyone),
+        program.bits(number for number in everyone if program.rows[number].traffic is not None),
+        bits_of(everyone, width),
+    )
 
 
 def leads_to(route: Network, target: Who) -> bool:

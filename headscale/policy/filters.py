@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from headscale.ipset import IPSet, of_networks
+from headscale.ipset import IPSet, of_networks, point, span
 from headscale.policy.facts import Facts, subnets
 from headscale.policy.members import SourceText
 from headscale.policy.program import INTERNET, Program, is_public
@@ -38,13 +38,13 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One rule to be: traffic (`openings`) or capabilities, these at own addresses (`at` is None) or some of them."""
+    """One rule to be: traffic (`openings`) or capabilities, these at the node's addresses of the `families` (4, 6)."""
 
     source: SourceText
     protocol: int | None = None
     openings: tuple[Opening, ...] = ()
     capabilities: Mapping[str, list[msgspec.Raw]] | None = None
-    at: tuple[str, ...] | None = None
+    families: tuple[int, ...] = (4, 6)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +57,9 @@ class Template:
     def rules(self, subject: Subject) -> tuple[FilterRule, ...]:
         """The filter of this node."""
         own = _addresses(subject)
-        networks = tuple(f"{a}/{a.max_prefixlen}" for a in (subject.ipv4, subject.ipv6) if a is not None)
+        networks: dict[int, str] = {
+            a.version: f"{a}/{a.max_prefixlen}" for a in (subject.ipv4, subject.ipv6) if a is not None
+        }
         return tuple(_rule(part, own, networks) for part in self.parts)
 
 
@@ -71,12 +73,13 @@ def say_the_same(one: Template, other: Template) -> bool:
 
 
 def _spelled(part: Part) -> tuple[object, ...]:
-    return part.source.texts, part.protocol, part.openings, part.capabilities, part.at
+    return part.source.texts, part.protocol, part.openings, part.capabilities, part.families
 
 
-def _rule(part: Part, own: tuple[str, ...], networks: tuple[str, ...]) -> FilterRule:
+def _rule(part: Part, own: tuple[str, ...], networks: Mapping[int, str]) -> FilterRule:
     if part.capabilities is not None:
-        grant = CapGrant(networks if part.at is None else part.at, dict(part.capabilities))
+        at = tuple(network for family, network in networks.items() if family in part.families)
+        grant = CapGrant(at, dict(part.capabilities))
         return FilterRule(src_ips=part.source.texts, cap_grant=(grant,))
     ports = [
         NetPortRange(text, ports)
@@ -101,22 +104,23 @@ class Slot:
     protocol: int | None = None
     openings: tuple[Opening, ...] = ()
     capabilities: Mapping[str, list[msgspec.Raw]] | None = None
-    at: tuple[str, ...] | None = None
+    families: tuple[int, ...] = (4, 6)
 
 
 Plan = tuple[Slot, ...]
 
 
 def plan_for(program: Program, facts: Facts) -> Plan:
-    """A node's filter before it is known who the sources are; as good as the node's kind, addresses and routes."""
+    """A node's filter before it is known who the sources are: the same for all nodes that no rule tells apart."""
     slots: list[Slot] = []
+    place = _place_of(facts)
     merged: dict[tuple[int, bool, int | None], list[Opening]] = {}
     for number in facts.rows:
         row, own = program.rows[number], program.targets[number].own
         if row.traffic is None:
             slot = _capabilities(program, number, facts)
             slots += [slot] if slot else []
-        elif openings := _openings(program, number, facts):
+        elif openings := _openings(program, number, facts, place):
             key = (row.source, own, row.traffic.protocol)
             if key not in merged:
                 merged[key] = []
@@ -135,23 +139,25 @@ def template_of(plan: Plan, sources: Sources, user_id: int | None) -> Template:
     """The plan with its sources, its rules in the order in which they are sent."""
     parts: list[Part] = []
     merged: dict[tuple[SourceText, int | None], int] = {}
+    openings: list[dict[Opening, None]] = []
     for slot in plan:
         source = sources(slot.source, user_id if slot.own else None)
         if slot.capabilities is not None:
-            parts.append(Part(source, capabilities=slot.capabilities, at=slot.at))
+            parts.append(Part(source, capabilities=slot.capabilities, families=slot.families))
+            openings.append({})
         elif source.texts:
             at = merged.setdefault((source, slot.protocol), len(parts))
             if at == len(parts):
-                parts.append(Part(source, slot.protocol, slot.openings))
-            else:
-                more = dict.fromkeys((*parts[at].openings, *slot.openings))
-                parts[at] = replace(parts[at], openings=tuple(more))
-    return Template(tuple(parts), is_fixed=all(_is_fixed(part) for part in parts))
+                parts.append(Part(source, slot.protocol))
+                openings.append({})
+            openings[at].update(dict.fromkeys(slot.openings))
+    whole = tuple(replace(part, openings=tuple(opened)) for part, opened in zip(parts, openings, strict=True))
+    return Template(whole, is_fixed=all(_is_fixed(part) for part in whole))
 
 
 def _is_fixed(part: Part) -> bool:
     if part.capabilities is not None:
-        return part.at is not None
+        return False
     return all(opening.at is not None for opening in part.openings)
 
 
@@ -159,35 +165,52 @@ def _addresses(subject: Subject) -> tuple[str, ...]:
     return tuple(str(address) for address in (subject.ipv4, subject.ipv6) if address is not None)
 
 
-def _openings(program: Program, number: int, facts: Facts) -> list[Opening]:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a node is: its addresses and the ends of its subnet routes as points, and its exit routes."""
+
+    points: tuple[int, ...]
+    behind: tuple[tuple[int, int], ...]
+    exits: tuple[Network, ...]
+
+    def leads_to(self, ips: IPSet) -> bool:
+        """Whether the node routes any of these addresses."""
+        return any(ips.meets(first, past) for first, past in self.behind)
+
+    def is_exit_for(self, ips: IPSet) -> bool:
+        """Whether the node is an exit node for these addresses, which must all be public."""
+        return any(is_public(ips, 0 if route.version == 4 else 1) for route in self.exits)
+
+    def is_in(self, ips: IPSet) -> bool:
+        """Whether the node has one of these addresses."""
+        return any(ips.has_point(value) for value in self.points)
+
+
+def _place_of(facts: Facts) -> _Place:
+    subject = facts.subject
+    return _Place(
+        tuple(point(address) for address in (subject.ipv4, subject.ipv6) if address is not None),
+        tuple(map(span, subnets(subject))),
+        tuple(route for route in subject.routes if route in EXIT_ROUTES),
+    )
+
+
+def _openings(program: Program, number: int, facts: Facts, place: _Place) -> list[Opening]:
     """What of the row's targets concerns this node."""
-    traffic, target, subject = program.rows[number].traffic, program.targets[number], facts.subject
+    traffic, target = program.rows[number].traffic, program.targets[number]
     assert traffic is not None
     via = bool(program.rows[number].via)
     found: list[tuple[str, ...] | None] = []
-    exits = [route for route in subject.routes if route in EXIT_ROUTES and not via]
     if target.everyone:
         found.append((_ANY_ADDRESS,))
     if target.own or (not via and not target.labels.isdisjoint(facts.kind.labels)):
         found.append(None)
     for literal in program.literals[number]:
-        if _leads_to(literal, subject, exits) or (not via and _holds(literal, subject)):
-            found.append(literal.texts())
+        if place.leads_to(literal) or (not via and (place.is_in(literal) or place.is_exit_for(literal))):
+            found.append(program.spelled(literal))
     if target.internet:
-        every_exit = (route for route in subject.routes if route in EXIT_ROUTES)
-        found += ((INTERNET & of_networks(route)).texts() for route in every_exit)
+        found += ((INTERNET & of_networks(route)).texts() for route in place.exits)
     return [Opening(at, traffic.ports) for at in found]
-
-
-def _leads_to(ips: IPSet, subject: Subject, exits: list[Network]) -> bool:
-    """Whether the node routes any of these addresses; for exit nodes they must all be public."""
-    if any(ips.overlaps(route) for route in subnets(subject)):
-        return True
-    return any(is_public(ips, 0 if route.version == 4 else 1) for route in exits)
-
-
-def _holds(ips: IPSet, subject: Subject) -> bool:
-    return any(address in ips for address in (subject.ipv4, subject.ipv6) if address is not None)
 
 
 def _capabilities(program: Program, number: int, facts: Facts) -> Slot | None:
@@ -196,13 +219,13 @@ def _capabilities(program: Program, number: int, facts: Facts) -> Slot | None:
     Sources that are nobody at the moment still make a rule (recording grant-h6).
     """
     target, subject, row = program.targets[number], facts.subject, program.rows[number]
-    at: tuple[str, ...] | None = None
+    families: tuple[int, ...] = (4, 6)
     if not (target.own or target.everyone or not target.labels.isdisjoint(facts.kind.labels)):
-        at = tuple(
-            f"{address}/{address.max_prefixlen}"
+        families = tuple(
+            address.version
             for address in (subject.ipv4, subject.ipv6)
             if address is not None and address in target.ips
         )
-        if not at:
+        if not families:
             return None
-    return Slot(number, row.source, target.own, capabilities=row.capabilities, at=at)
+    return Slot(number, row.source, target.own, capabilities=row.capabilities, families=families)

@@ -60,14 +60,18 @@ def rows_of(document: Document) -> Rows:
     numbers: dict[Who, int] = {}
     sources: list[Who] = []
     aliases: list[tuple[Alias, ...]] = []
+    known: dict[tuple[Alias, ...], int] = {}
 
     def number(of: tuple[Alias, ...]) -> int:
+        if of in known:
+            return known[of]
         who = who_of(of)
         if who not in numbers:
             numbers[who] = len(sources)
             sources.append(who)
             aliases.append(of)
-        return numbers[who]
+        known[of] = numbers[who]
+        return known[of]
 
     if not document.restricts:
         everyone = (Everyone(),)
@@ -106,6 +110,9 @@ def _companion(grant: Grant, run: tuple[Alias, ...], companion: str, number: Num
 def _acl_rows(acl: Acl, number: Numbering) -> Iterator[Row]:
     """A row for each run of targets with the same traffic."""
     source = number(acl.sources)
+    if len(acl.targets) == 1:  # as most have, and there may be a hundred thousand
+        yield Row(acl.place, source, (acl.targets[0].alias,), acl.targets[0].traffic)
+        return
     for traffic, targets in groupby(_own_last(acl.targets), key=lambda target: target.traffic):
         for run in _runs(tuple(target.alias for target in targets)):
             yield Row(acl.place, source, run, traffic)

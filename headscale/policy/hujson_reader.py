@@ -151,6 +151,13 @@ class Reader:
             else:
                 if isinstance(inner, _OpenObject):
                     inner.key = self._new_key(usual, _KEY, inner.members)
+                if usual.lastindex == _PLAIN:  # as most are, so the way to them is short
+                    start, end = usual.span(_PLAIN)
+                    if self.left > 0 and end - start <= self.limits.string_chars:
+                        self.left -= 1
+                        self.at = end + 1
+                        value = String(start - 1, end + 1, usual[_PLAIN])
+                        continue
                 value = self._leaf(usual)
         self.at = skip_extra(self.text, self.at)
         if self.at < len(self.text):
@@ -226,7 +233,11 @@ class Reader:
         return key
 
     def _new_key(self, match: re.Match[str], group: int, members: dict[str, Member]) -> String:
-        start, end, text = self._string(match, group)
+        start, end = match.span(group)
+        if group == _KEY and end - start <= self.limits.string_chars:
+            start, end, text = start - 1, end + 1, match[group]
+        else:
+            start, end, text = self._string(match, group)
         if text in members:
             first = line_of(self.text, members[text].key.start)
             raise self._error(start, f"the key {quoted(text)} stands in line {first} already")

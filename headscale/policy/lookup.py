@@ -1,58 +1,62 @@
 """Finding the numbered sets that an address is in or a network meets, without looking at each."""
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from headscale.ipset import IPSet
+
+# Between two sets that are kept so many bounds are gone through one by one.
+STRIDE: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class AddressLookup:
-    """The intervals of numbered sets, sorted by their first points, under a tree of where they end at the latest.
+    """All bounds of numbered sets in order, each with the number of the set that begins or ends there.
 
-    The tree is a heap in a list: node n has the children 2n and 2n+1, and the intervals are the leaves.
+    Before every STRIDE-th bound it is kept which sets have begun and not ended, as bytes of a bit set. An answer takes
+    the nearest of these, and turns over the bits of the few bounds that follow: the cost is the same however many
+    sets an address is in.
     """
 
-    _firsts: tuple[int, ...] = ()
+    _bounds: tuple[int, ...] = ()
     _numbers: tuple[int, ...] = ()
-    _latest: tuple[int, ...] = ()
+    _kept: tuple[bytes, ...] = (b"",)
 
     def __bool__(self) -> bool:
-        return bool(self._firsts)
+        return bool(self._bounds)
 
-    def containing(self, point: int) -> Iterator[int]:
-        """The numbers of the sets that this point is in; one may come twice."""
-        return self.meeting(point, point + 1)
+    def containing(self, point: int) -> int:
+        """The numbers of the sets that this point is in, as bits."""
+        return int.from_bytes(self._at(bisect_right(self._bounds, point)), "little")
 
-    def meeting(self, first: int, past: int) -> Iterator[int]:
-        """The numbers of the sets with any point from first to before past; one may come twice."""
-        begun = bisect_left(self._firsts, past)
-        leaves = len(self._latest) // 2
-        todo = [1] if begun else []
-        while todo:
-            node = todo.pop()
-            if self._latest[node] <= first:
-                continue
-            if node >= leaves:
-                if node - leaves < begun:
-                    yield self._numbers[node - leaves]
-                continue
-            todo += (2 * node + 1, 2 * node) if self._leftmost(2 * node + 1) < begun else (2 * node,)
+    def meeting(self, first: int, past: int) -> int:
+        """The numbers of the sets with any point from first to before past, as bits."""
+        at = bisect_right(self._bounds, first)
+        row = self._at(at)
+        for number in self._numbers[at : bisect_left(self._bounds, past)]:
+            row[number >> 3] |= 1 << (number & 7)
+        return int.from_bytes(row, "little")
 
-    def _leftmost(self, node: int) -> int:
-        """The first interval below this node."""
-        leaves = len(self._latest) // 2
-        return (node << (leaves.bit_length() - node.bit_length())) - leaves
+    def _at(self, bound: int) -> bytearray:
+        """The sets that have begun and not ended before this bound."""
+        kept = bound // STRIDE
+        row = bytearray(self._kept[kept])
+        for number in self._numbers[kept * STRIDE : bound]:
+            row[number >> 3] ^= 1 << (number & 7)
+        return row
 
 
 def address_lookup(sets: Iterable[tuple[int, IPSet]]) -> AddressLookup:
-    """A lookup over these numbered sets."""
-    spans = sorted((first, past, number) for number, ips in sets for first, past in ips.spans())
-    if not spans:
-        return AddressLookup()
-    leaves = 1 << (len(spans) - 1).bit_length()
-    latest = [0] * leaves + [past for _, past, _ in spans] + [0] * (leaves - len(spans))
-    for node in range(leaves - 1, 0, -1):
-        latest[node] = max(latest[2 * node], latest[2 * node + 1])
-    return AddressLookup(tuple(s[0] for s in spans), tuple(s[2] for s in spans), tuple(latest))
+    """A lookup over these numbered sets; each number comes once."""
+    bounds = sorted((bound, number) for number, ips in sets for bound in ips.bounds)
+    row = bytearray(max((number for _, number in bounds), default=-1) // 8 + 1)
+    kept: list[bytes] = []
+    for at, (_, number) in enumerate(bounds):
+        if at % STRIDE == 0:
+            kept.append(bytes(row))
+        row[number >> 3] ^= 1 << (number & 7)
+    if len(bounds) % STRIDE == 0:
+        kept.append(bytes(row))
+    return AddressLookup(tuple(b for b, _ in bounds), tuple(n for _, n in bounds), tuple(kept))

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 from immutables import Map
 
 from headscale.ipset import EMPTY, EVERYTHING, IPSet, of_networks, of_points, point, text_of, union
+from headscale.policy.bits import numbers_of
 from headscale.policy.facts import Facts, subnets
 from headscale.policy.program import Program
 from headscale.policy.subjects import Network
@@ -189,7 +190,7 @@ class _Stale:
         """This node's addresses come or go."""
         if facts is not None:
             points = set(_points(facts))
-            for number in facts.kind.sources:
+            for number in numbers_of(facts.kind.said.sources):
                 self.moved[number] |= points
             if facts.subject.user_id is not None:
                 self.users.add(facts.subject.user_id)

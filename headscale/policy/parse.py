@@ -118,7 +118,7 @@ def _groups(cursor: Cursor, names: Names) -> dict[str, tuple[UserName | UserDoma
     for key, members in cursor.members():
         if not key.text.startswith("group:") or not key.text.removeprefix("group:").strip():
             key.complain(f'groups["{key.text}"]: the name of a group must start with "group:"')
-        groups[key.text] = tuple(member for _, member in members.read_all(_member_of(key.path, names)))
+        groups[key.text] = tuple(members.read_all(_member_of(key.path, names)))
     return groups
 
 
@@ -161,7 +161,7 @@ def _tag_owners(cursor: Cursor, names: Names) -> dict[str, tuple[Alias, ...]]:
             check_tag_name(key.text)
         except ValueError as problem:
             key.complain(f'tagOwners["{key.text}"]: {problem}')
-        owners[key.text] = tuple(owner for _, owner in value.read_all(lambda text: _owner(text, names)))
+        owners[key.text] = tuple(value.read_all(lambda text: _owner(text, names)))
     return owners
 
 

@@ -51,10 +51,10 @@ def _acl(cursor: Cursor, names: Names) -> Acl:
     targets: list[Target] = []
     selves: list[Cursor] = []
     if "dst" in parts:
-        for item, target in parts["dst"].read_all(lambda text: _target(text, protocol, names)):
+        for at, target in parts["dst"].read_each(lambda text: _target(text, protocol, names)):
             targets.append(target)
             if _is_self(target.alias):
-                selves.append(item)
+                selves.append(parts["dst"].item(at))
     _check_self(selves, sources, everyone_too=True)
     return Acl(cursor.place, sources, tuple(targets))
 
@@ -87,7 +87,7 @@ def _target(text: str, protocol: int | None, names: Names) -> Target:
 def _sources(parts: dict[str, Cursor], names: Names) -> tuple[Alias, ...]:
     if "src" not in parts:
         return ()
-    return tuple(alias for _, alias in parts["src"].read_all(lambda text: read_source(text, names)))
+    return tuple(parts["src"].read_all(lambda text: read_source(text, names)))
 
 
 def read_source(text: str, names: Names) -> Alias:
@@ -142,13 +142,13 @@ def _grant(cursor: Cursor, names: Names) -> Grant:
     destinations: list[Alias] = []
     selves: list[Cursor] = []
     if "dst" in parts:
-        for item, alias in parts["dst"].read_all(lambda text: _grant_destination(text, names)):
+        for at, alias in parts["dst"].read_each(lambda text: _grant_destination(text, names)):
             destinations.append(alias)
             if _is_self(alias):
-                selves.append(item)
+                selves.append(parts["dst"].item(at))
     _check_self(selves, sources, everyone_too=False)
     traffics = tuple(
-        dict.fromkeys(traffic for _, traffic in parts["ip"].read_all(read_traffic)) if "ip" in parts else ()
+        dict.fromkeys(traffic for traffic in parts["ip"].read_all(read_traffic)) if "ip" in parts else ()
     )
     capabilities = read_capabilities(parts["app"]) if "app" in parts else {}
     _check_not_empty(cursor, parts)

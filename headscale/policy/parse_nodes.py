@@ -50,7 +50,7 @@ def read_approvers(cursor: Cursor, names: Names) -> tuple[tuple[Approver, ...], 
 
 
 def _owners(cursor: Cursor, names: Names) -> tuple[Alias, ...]:
-    return tuple(alias for _, alias in cursor.read_all(lambda text: _approver(text, names)))
+    return tuple(cursor.read_all(lambda text: _approver(text, names)))
 
 
 def _approver(text: str, names: Names) -> Alias:
@@ -79,7 +79,7 @@ def read_node_attributes(cursor: Cursor, names: Names) -> tuple[NodeAttributes, 
 
 
 def _targets(cursor: Cursor, names: Names) -> tuple[Alias, ...]:
-    return tuple(alias for _, alias in cursor.read_all(lambda text: _attribute_target(text, names)))
+    return tuple(cursor.read_all(lambda text: _attribute_target(text, names)))
 
 
 def _attribute_target(text: str, names: Names) -> Alias:
@@ -90,7 +90,7 @@ def _attribute_target(text: str, names: Names) -> Alias:
 
 
 def _attributes(cursor: Cursor) -> tuple[str, ...]:
-    return tuple(name for _, name in cursor.read_all(_attribute))
+    return tuple(cursor.read_all(_attribute))
 
 
 def _attribute(text: str) -> str:
@@ -100,7 +100,7 @@ def _attribute(text: str) -> str:
 
 
 def _pools(cursor: Cursor) -> tuple[Network, ...]:
-    return tuple(pool for _, pool in cursor.read_all(_pool))
+    return tuple(cursor.read_all(_pool))
 
 
 def _pool(text: str) -> Network:

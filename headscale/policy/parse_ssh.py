@@ -93,7 +93,7 @@ def _aliases(
             raise ValueError(f'[ssh] {name} contains disallowed element "{alias.text}"')
         return alias
 
-    return tuple(alias for _, alias in parts[name].read_all(one)) if name in parts else ()
+    return tuple(parts[name].read_all(one)) if name in parts else ()
 
 
 def _may_connect(alias: Alias) -> bool:

@@ -20,8 +20,9 @@ from headscale.policy.aliases import (
     UserDomain,
     UserName,
 )
+from headscale.policy.bits import numbers_of
 from headscale.policy.compiled import Compiled
-from headscale.policy.facts import Facts, subnets
+from headscale.policy.facts import Facts
 from headscale.policy.ports import DEFAULT
 from headscale.policy.program import INTERNET, Program, Side
 from headscale.policy.who import MEMBER, TAGGED, Who
@@ -68,12 +69,8 @@ def ends_of(compiled: Compiled, alias: Alias, names: Mapping[int, str] = NO_NAME
     if isinstance(alias, Addresses):
         return _address_ends(compiled, alias)
     who = compiled.program.directory.present((alias,))
-    nodes = [
-        node_end(facts, names)
-        for _, facts in sorted(compiled.nodes.items())
-        if who.everyone or not who.labels.isdisjoint(facts.kind.labels)
-    ]
-    return nodes or list(_absent(compiled, alias, who))
+    nodes = compiled.all_nodes if who.everyone else compiled.labelled(who.labels)
+    return [node_end(facts, names) for facts in nodes] or list(_absent(compiled, alias, who))
 
 
 def _address_ends(compiled: Compiled, alias: Addresses) -> list[End]:
@@ -87,9 +84,10 @@ def _address_ends(compiled: Compiled, alias: Addresses) -> list[End]:
 
 
 def address_end(compiled: Compiled, name: str, address: Address) -> End:
-    """An address that no node has. A search through all nodes for who leads there."""
-    routed = any(address in route for facts in compiled.nodes.values() for route in subnets(facts.subject))
-    return End(name, addresses=(address,), is_public=address in INTERNET, is_routed=routed)
+    """An address that no node has."""
+    return End(
+        name, addresses=(address,), is_public=address in INTERNET, is_routed=address in compiled.routed
+    )
 
 
 def _absent(compiled: Compiled, alias: Alias, who: Who) -> Iterator[End]:
@@ -118,18 +116,15 @@ def node_end(facts: Facts, names: Mapping[int, str] = NO_NAMES) -> End:
 def alike(program: Program, ends: Iterable[End]) -> list[End]:
     """The first of each kind of ends: no rule tells one from another of its kind."""
     found: dict[object, End] = {}
-    spoken_of = program.from_side.by_label.keys() | program.to_side.by_label.keys()
+    sides = (program.from_side, program.to_side)
     for end in ends:
-        labels = spoken_of.intersection(end.labels), end.user_id if program.own_rows else None
-        points = [point(address) for address in end.addresses]
-        named = frozenset(
-            (side is program.to_side, number)
-            for side in (program.from_side, program.to_side)
-            for value in points
-            for number in side.by_address.containing(value)
+        labels = frozenset(label for label in end.labels if any(label in side.by_label for side in sides))
+        named = tuple(
+            side.by_address.containing(point(address)) for side in sides for address in end.addresses
         )
         inside = tuple(address in program.tailnet for address in end.addresses)
-        found.setdefault((frozenset(labels[0]), labels[1], named, inside, end.families), end)
+        key = (labels, end.user_id if program.own_rows else None, named, inside, end.families)
+        found.setdefault(key, end)
     return list(found.values())
 
 
@@ -196,11 +191,11 @@ def carries(program: Program, number: int, packet: Packet) -> bool:
 
 
 def _numbers(program: Program, side: Side, end: End, family: int) -> Iterator[int]:
-    yield from side.of_labels(end.labels)
+    yield from numbers_of(side.of_labels(end.labels))
     yield from side.anything
     for address in end.addresses:
         if address.version == family:
-            yield from side.by_address.containing(point(address))
+            yield from numbers_of(side.by_address.containing(point(address)))
     # `*` is anything as a destination, but as a source only what is in the tailnet.
     everywhere = side is program.to_side or not end.addresses or end.is_routed
     if everywhere or _is_inside(program, end.addresses, family):

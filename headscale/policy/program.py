@@ -6,13 +6,14 @@ a rule for an IPv4 address admits nobody to an IPv6 one.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
-from headscale.ipset import IPSet, of_networks
+from headscale.ipset import IPSet, of_networks, union
 from headscale.policy.aliases import Addresses, Alias
+from headscale.policy.bits import bits_of
 from headscale.policy.document import Document
 from headscale.policy.grants import Row, rows_of
 from headscale.policy.lookup import AddressLookup, address_lookup
@@ -34,26 +35,46 @@ INTERNET: Final = of_networks(IPv4Network("0.0.0.0/0"), IPv6Network("2000::/3"))
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side of the rows: the numbers that labels and addresses stand for.
+    """One side of the rows: the numbers, all below the width, that labels and addresses stand for.
 
     `everyone` are those with `*`, `anything` those with `autogroup:danger-all`.
     """
 
+    width: int
     by_label: dict[str, list[int]]
     by_address: AddressLookup
     everyone: tuple[int, ...]
     anything: tuple[int, ...]
+    _bits: dict[str, int] = field(default_factory=dict, compare=False)
 
-    def of_labels(self, labels: Iterable[str]) -> set[int]:
-        """The numbers that a node with these labels has."""
-        return {number for label in labels for number in self.by_label.get(label, ())}
+    def of_labels(self, labels: Iterable[str]) -> int:
+        """The numbers that a node with these labels has, as bits."""
+        bits, few = 0, list[int]()
+        for label in labels:
+            numbers = self.by_label.get(label, ())
+            if len(numbers) * _FEW < self.width:
+                few += numbers
+            else:
+                bits |= self._many(label, numbers)
+        return bits | bits_of(few, self.width) if few else bits
+
+    def _many(self, label: str, numbers: Iterable[int]) -> int:
+        known = self._bits.get(label)
+        if known is None:
+            known = self._bits[label] = bits_of(numbers, self.width)
+        return known
+
+
+# Bits are remembered of labels with at least a number in so many: all of these take no more than the numbers do.
+_FEW: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
     """See the module. `targets` are all of a row's targets together, `literals` its addresses one by one.
 
-    `own_rows`, `internet_rows` (by family) and `via_rows` (by tag) are those that labels do not decide.
+    `own_rows`, `internet_rows` (by family) and `via_rows` (by tag) are those that labels do not decide. `heard` has the
+    source sets of the rows in `to_side`; behind routers only those with traffic count (`heard_behind`).
     """
 
     document: Document
@@ -66,12 +87,22 @@ class Program:
     source_aliases: tuple[tuple[Alias, ...], ...]
     from_side: Side
     to_side: Side
+    heard: Side
+    heard_behind: AddressLookup
     own_rows: tuple[int, ...]
     internet_rows: tuple[frozenset[int], frozenset[int]]
     via_rows: dict[str, list[int]]
     own_sources: frozenset[int]
     bounds: tuple[int, ...]
     first_alike: dict[tuple[int, int | None], int]
+    _spelled: dict[IPSet, tuple[str, ...]] = field(default_factory=dict, compare=False)
+
+    def spelled(self, literal: IPSet) -> tuple[str, ...]:
+        """The texts of addresses that a row names, worked out once."""
+        known = self._spelled.get(literal)
+        if known is None:
+            known = self._spelled[literal] = literal.texts()
+        return known
 
     def merged_into(self, number: int) -> int:
         """The first row with the same sources and protocol, whose place in the order this one's rules take.
@@ -96,7 +127,7 @@ class Program:
 def program_of(document: Document, directory: Directory, *, tailnet: IPSet = TAILNET) -> Program:
     """The policy, resolved for these users; `tailnet` is where nodes' addresses come from."""
     found = rows_of(document)
-    targets = tuple(who_of(row.targets) for row in found.rows)
+    targets = _targets(found.rows)
     plain = [(number, who) for number, who in enumerate(targets) if not found.rows[number].via]
     via_rows: dict[str, list[int]] = defaultdict(list)
     for number, row in enumerate(found.rows):
@@ -111,8 +142,9 @@ def program_of(document: Document, directory: Directory, *, tailnet: IPSet = TAI
         tuple(map(_spelled, found.rows)),
         found.sources,
         found.aliases,
-        _side(enumerate(found.sources)),
-        _side(plain),
+        _side(enumerate(found.sources), len(found.sources)),
+        _side(plain, len(targets)),
+        *_heard(found.rows, plain, len(found.sources)),
         own_rows=tuple(number for number, who in plain if who.own),
         internet_rows=_internet_rows(found.rows, targets),
         via_rows=dict(via_rows),
@@ -157,7 +189,38 @@ def _first_alike(rows: tuple[Row, ...]) -> dict[tuple[int, int | None], int]:
     return first
 
 
-def _side(numbered: Iterable[tuple[int, Who]]) -> Side:
+def _targets(rows: Iterable[Row]) -> tuple[Who, ...]:
+    """All targets of each row together; rows with the same ones share them."""
+    known: dict[tuple[Alias, ...], Who] = {}
+    for row in rows:
+        if row.targets not in known:
+            known[row.targets] = who_of(row.targets)
+    return tuple(known[row.targets] for row in rows)
+
+
+def _heard(rows: tuple[Row, ...], plain: list[tuple[int, Who]], width: int) -> tuple[Side, AddressLookup]:
+    """The source sets of these rows, by what their targets are; and by their addresses, of rows with traffic alone."""
+    targets: dict[int, dict[Who, bool]] = defaultdict(dict)
+    for number, who in plain:
+        of_source = targets[rows[number].source]
+        of_source[who] = of_source.get(who, False) or rows[number].traffic is not None
+    together = [(source, _together(found)) for source, found in targets.items()]
+    behind = (
+        (source, union(who.ips for who, has_traffic in found.items() if has_traffic))
+        for source, found in targets.items()
+    )
+    return _side(together, width), address_lookup(behind)
+
+
+def _together(found: Iterable[Who]) -> Who:
+    found = list(found)
+    if len(found) == 1:
+        return found[0]
+    labels = frozenset[str]().union(*(who.labels for who in found))
+    return Who(labels, union(who.ips for who in found), everyone=any(who.everyone for who in found))
+
+
+def _side(numbered: Iterable[tuple[int, Who]], width: int) -> Side:
     by_label: dict[str, list[int]] = defaultdict(list)
     addressed: list[tuple[int, IPSet]] = []
     everyone: list[int] = []
@@ -171,21 +234,4 @@ def _side(numbered: Iterable[tuple[int, Who]]) -> Side:
             everyone.append(number)
         if who.anything:
             anything.append(number)
-    return Side(dict(by_label), address_lookup(addressed), tuple(everyone), tuple(anything))
-
-
-def bits_of(numbers: Iterable[int], width: int) -> int:
-    """The bit set of these numbers, all below the width."""
-    row = bytearray(width // 8 + 1)
-    for number in numbers:
-        row[number >> 3] |= 1 << (number & 7)
-    return int.from_bytes(row, "little")
-
-
-def numbers_of(bits: int) -> Iterator[int]:
-    """The numbers in a bit set, ascending."""
-    row = bin(bits)[:1:-1]
-    at = row.find("1")
-    while at >= 0:
-        yield at
-        at = row.find("1", at + 1)
+    return Side(width, dict(by_label), address_lookup(addressed), tuple(everyone), tuple(anything))

@@ -5,12 +5,14 @@ behind it too. All of it is `and`s of the bits that `facts` worked out.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from headscale.ipset import span
+from headscale.policy.bits import bits_of, numbers_of
 from headscale.policy.facts import Facts, NodeClass, leads_to
-from headscale.policy.program import Program, bits_of, numbers_of
+from headscale.policy.program import Program
 from headscale.policy.subjects import EXIT_ROUTES, Network
 
 
@@ -22,6 +24,10 @@ class _RouteBits:
     opened: int
     meets: int
     via: dict[str, int]
+
+
+# Classes in fewer source sets are never compared one by one, so that a small tailnet goes the way of a large one.
+_WIDE: Final = 1_000
 
 
 @dataclass(slots=True)
@@ -66,50 +72,63 @@ class Reach:
     def _new_bits(self, route: Network) -> _RouteBits:
         program = self.program
         shift = 0 if route.version == 4 else program.width
+        opened, meets = program.bits(program.to_side.everyone), 0
         if route in EXIT_ROUTES:
-            family = 0 if route.version == 4 else 1
-            rows, sources = {*program.internet_rows[family], *program.to_side.everyone}, set()
+            opened |= program.bits(program.internet_rows[0 if route.version == 4 else 1])
         else:
             first, past = span(route)
-            rows = {*program.to_side.everyone, *program.to_side.by_address.meeting(first, past)}
             side = program.from_side
-            sources = {*side.everyone, *side.anything, *side.by_address.meeting(first, past)}
+            opened |= program.heard.by_address.meeting(first, past)
+            meets = side.by_address.meeting(first, past) | bits_of(side.everyone + side.anything, side.width)
         via: dict[str, int] = {}
         for tag, numbers in program.via_rows.items():
             if bits := program.bits(n for n in numbers if leads_to(route, program.targets[n])):
                 via[tag] = bits << shift
-        return _RouteBits(program.bits(rows) << shift, bits_of(sources, program.width), via)
+        return _RouteBits(opened << shift, meets, via)
 
 
 def see_each_other(reach: Reach, classes: Iterable[NodeClass]) -> "Visible":
     """The table of which classes see which."""
     listed = tuple(classes)
-    senders: dict[int, int] = defaultdict(int)
-    hearers: dict[int, int] = defaultdict(int)
-    families: dict[int, int] = defaultdict(int)
+    visible = Visible(reach, listed)
     for at, node_class in enumerate(listed):
-        for number in numbers_of(node_class.sends):
-            senders[number] |= 1 << at
-        for number in numbers_of(node_class.hears):
-            hearers[number] |= 1 << at
+        if visible.is_wide(node_class):
+            visible.wide.append(at)
+        else:
+            for number in numbers_of(node_class.sends):
+                visible.senders[number] |= 1 << at
+            for number in numbers_of(node_class.hears):
+                visible.hearers[number] |= 1 << at
         if node_class.user_id is not None:
-            families[node_class.user_id] |= 1 << at
-    return Visible(reach, listed, senders, hearers, families)
+            visible.families[node_class.user_id] |= 1 << at
+    return visible
 
 
 @dataclass(frozen=True, slots=True)
 class Visible:
-    """Classes by number, and for each source set the classes that are in it and that hear it."""
+    """Classes by number, and for each source set the classes that are in it and that hear it.
+
+    Classes with more source sets than there are classes (`wide`) are compared with each class instead.
+    """
 
     reach: Reach
     classes: tuple[NodeClass, ...]
-    senders: Mapping[int, int]
-    hearers: Mapping[int, int]
-    families: Mapping[int, int]
+    senders: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    hearers: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    families: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    wide: list[int] = field(default_factory=list)
+
+    def is_wide(self, node_class: NodeClass) -> bool:
+        """Whether it takes longer to go through the source sets of the class than through all classes."""
+        return node_class.sends.bit_count() + node_class.hears.bit_count() > _WIDE + len(self.classes)
 
     def seen_by(self, viewer: NodeClass) -> list[NodeClass]:
         """The classes whose nodes a node of this class sees; its own among them when its nodes see each other."""
-        seen = 0
+        if self.is_wide(viewer):
+            return [other for other in self.classes if self.reach.sees(viewer, other)]
+        seen = bits_of(
+            (at for at in self.wide if self.reach.sees(viewer, self.classes[at])), len(self.classes)
+        )
         for number in numbers_of(viewer.sends):
             seen |= self.hearers.get(number, 0)
         for number in numbers_of(viewer.hears):

@@ -14,6 +14,7 @@ from typing import Final
 
 from headscale.policy.document import SSH, Document
 from headscale.policy.facts import Facts
+from headscale.policy.filed import Filed, filed
 from headscale.policy.members import Members
 from headscale.policy.subjects import Person
 from headscale.policy.who import Who, who_of
@@ -35,16 +36,14 @@ class Rule:
     recorders: Who
 
 
-def ssh_rules_of(document: Document) -> tuple[Rule, ...]:
-    """All rules, in the order in which they are sent."""
-    return tuple(
-        Rule(
-            rule,
-            who_of(rule.sources),
-            who_of(rule.destinations),
-            who_of(rule.recorders),
-        )
+def ssh_rules_of(document: Document) -> Filed[Rule]:
+    """All rules, in the order in which they are sent, filed by destination."""
+    rules = (
+        Rule(rule, who_of(rule.sources), who_of(rule.destinations), who_of(rule.recorders))
         for rule in sorted(document.ssh, key=lambda rule: not rule.check)
+    )
+    return filed(
+        (rule.destinations, rule.destinations.own or bool(rule.written.users.domains), rule) for rule in rules
     )
 
 
@@ -54,11 +53,11 @@ def labels_needed(rules: Iterable[Rule]) -> frozenset[str]:
 
 
 def rules_for(
-    rules: Iterable[Rule], facts: Facts, members: Members, people: Mapping[int, Person], *, base_url: str
+    rules: Filed[Rule], facts: Facts, members: Members, people: Mapping[int, Person], *, base_url: str
 ) -> SSHPolicy | None:
     """The node's rules; None when there are none."""
     found: list[SSHRule] = []
-    for rule in rules:
+    for rule in rules.about(facts.kind.labels):
         sources = _sources_for(rule, facts, members)
         if sources:
             found += _parts(rule, sources, action_of(rule, members, base_url), people)

@@ -179,6 +179,14 @@ def test_ssh_tests_that_fail(test: dict[str, Any], said: list[str]) -> None:
     assert failures("sshTests", test) == said
 
 
+def test_an_ssh_test_of_a_named_network() -> None:
+    """A name from `hosts` may be a whole network: all nodes in it are entered."""
+    test = {"src": "ann@", "dst": ["net"], "accept": ["pi"]}
+    policy = {**RULES, "hosts": {"net": "100.64.0.0/24"}, "sshTests": [test]}
+    named = {complaint.message.partition("at net: ")[2] for complaint in run_tests(engine(policy, *NODES))}
+    assert named == {"deny, not accept"}  # the tagged ones let ann in, people's devices do not
+
+
 def test_a_failure_says_where_the_test_stands() -> None:
     """Every failing test is told of, each with its own place."""
     test = {"src": "ann@", "accept": ["tag:web:23"]}

@@ -63,8 +63,11 @@ def test_something_else_is_complained_of(walk: Callable[[Cursor], object], expec
 def test_a_wrong_item_does_not_hide_the_next() -> None:
     """Those that are as expected are read, each with its place."""
     at = cursor('["x",\n 1, "y", "zz"]')
-    read = list(at.read_all(lambda text: {"x": 1, "y": 2}[text] if text != "zz" else int(text)))
-    assert [(item.place.line, item.path, value) for item, value in read] == [(1, "[0]", 1), (2, "[2]", 2)]
+    read = list(at.read_each(lambda text: {"x": 1, "y": 2}[text] if text != "zz" else int(text)))
+    assert [(at.item(n).place.line, at.item(n).path, value) for n, value in read] == [
+        (1, "[0]", 1),
+        (2, "[2]", 2),
+    ]
     assert [line.partition(": ")[0] for line in said(at)] == [
         "line 2, column 2 ([1])",
         "line 2, column 10 ([3])",

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from headscale.policy.bits import numbers_of
 from headscale.policy.facts import Facts, leads_to
-from headscale.policy.program import numbers_of
 from headscale.policy.subjects import EXIT_ROUTES, Subject
 from headscale.policy.who import Who
 from tests.unit.policy.small import ANN, acl, device, engine, grant, tagged
@@ -84,7 +84,7 @@ def test_nodes_of_a_kind_share_what_follows_from_it() -> None:
     )
     one, two, three, four = (compiled.nodes[i] for i in (1, 2, 3, 4))
     assert one.kind is two.kind
-    assert one.rows is two.rows is one.kind.rows
+    assert one.standing is two.standing
     assert one.node_class is two.node_class
     assert three.kind is four.kind
     assert one.kind is not three.kind

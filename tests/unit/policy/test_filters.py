@@ -169,3 +169,11 @@ def test_filters_of_different_policies_may_say_the_same(changes: dict[str, Any],
     nodes = (device(1), tagged(2, "tag:web"))
     one, other = (engine({"acls": [acl("*", "ann@:22")], **more}, *nodes) for more in ({}, changes))
     assert say_the_same(template(one, 1), template(other, 1)) is same
+
+
+def test_a_rule_for_somebody_and_everybody() -> None:
+    """Only the devices of those whom the rule names have their addresses spelled out beside the `*`."""
+    compiled = engine({"acls": [acl("*", "ann@:* *:*")]}, device(1, ANN), device(2, BOB))
+    (own,), (other,) = (compiled.filter_of(node_id) for node_id in (1, 2))
+    assert {target.ip for target in own.dst_ports} == {"*", "100.64.0.1"}
+    assert [target.ip for target in other.dst_ports] == ["*"]

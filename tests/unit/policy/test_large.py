@@ -97,3 +97,23 @@ def test_unknown_names_by_the_thousand() -> None:
     rules = [acl([f"hoost{n}"], "*:*") for n in range(20_000)]
     with pytest.raises(PolicyRefused, match="and 19900 more"):
         parse_policy(json.dumps({"hosts": hosts, "acls": rules}))
+
+
+def test_ranges_that_have_every_node() -> None:
+    """Thousands of ranges, each with all nodes in it: nobody is compared with them one by one."""
+    ranges = [f"100.64.0.0-100.64.1.{n % 250}" for n in range(2_000)]
+    rules = [acl([text], f"{text}:{n + 1}") for n, text in enumerate(ranges)]
+    engine = answered({"acls": rules})
+    assert len(engine.filter_of(1)[0].dst_ports) == 8
+    assert engine.filter_key(1) == engine.filter_key(2)
+
+
+def test_thousands_of_tests_of_thousands_of_rules() -> None:
+    """Each is answered by the few rules that carry its packet."""
+    ports = range(1, 5_001)
+    policy = {
+        "tagOwners": {"tag:web": []},
+        "acls": [acl(["autogroup:member"], f"tag:web:{port}") for port in ports],
+        "tests": [{"src": f"u{port % 200 + 1}@example.com", "accept": [f"tag:web:{port}"]} for port in ports],
+    }
+    assert not run_tests(answered(policy))

@@ -5,7 +5,8 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from headscale.ipset import IPSet, of_networks, of_range, point, span
-from headscale.policy.lookup import AddressLookup, address_lookup
+from headscale.policy.bits import numbers_of
+from headscale.policy.lookup import STRIDE, AddressLookup, address_lookup
 
 
 def sets() -> list[tuple[int, IPSet]]:
@@ -29,7 +30,7 @@ def sets() -> list[tuple[int, IPSet]]:
 )
 def test_the_sets_that_an_address_is_in(address: str, numbers: set[int]) -> None:
     """Networks around it of any size, and ranges with both their ends; never of the other family."""
-    assert set(address_lookup(sets()).containing(point(ip_address(address)))) == numbers
+    assert set(numbers_of(address_lookup(sets()).containing(point(ip_address(address))))) == numbers
 
 
 @pytest.mark.parametrize(
@@ -46,12 +47,22 @@ def test_the_sets_that_an_address_is_in(address: str, numbers: set[int]) -> None
 )
 def test_the_sets_that_a_network_meets(network: str, numbers: set[int]) -> None:
     """Those around it, those within it, and those that it shares some addresses with."""
-    assert set(address_lookup(sets()).meeting(*span(ip_network(network)))) == numbers
+    assert set(numbers_of(address_lookup(sets()).meeting(*span(ip_network(network))))) == numbers
 
 
 def test_a_lookup_of_nothing() -> None:
     """Without any addresses a lookup is false, and finds nothing."""
     assert not AddressLookup()
     assert not address_lookup([(0, IPSet())])
-    assert list(AddressLookup().containing(1)) == list(AddressLookup().meeting(0, 8)) == []
+    assert AddressLookup().containing(1) == AddressLookup().meeting(0, 8) == 0
     assert address_lookup(sets())
+
+
+@pytest.mark.parametrize("size", [STRIDE // 2, STRIDE // 2 + 1, STRIDE, 3 * STRIDE])
+def test_more_bounds_than_a_stride(size: int) -> None:
+    """Sets within each other, as many as there are: a point in the middle is in all, each step out in one less."""
+    lookup = address_lookup((number, IPSet((number, 10 * size - number))) for number in range(size))
+    assert lookup.containing(5 * size) == lookup.meeting(0, 10 * size) == (1 << size) - 1
+    for number in range(size):
+        assert lookup.containing(number) == lookup.containing(10 * size - number - 1) == (2 << number) - 1
+    assert not lookup.containing(10 * size)

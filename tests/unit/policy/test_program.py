@@ -5,7 +5,8 @@ from ipaddress import ip_network
 import pytest
 
 from headscale.ipset import of_networks
-from headscale.policy.program import INTERNET, TAILNET, Program, bits_of, is_public, numbers_of
+from headscale.policy.bits import bits_of, numbers_of
+from headscale.policy.program import INTERNET, TAILNET, Program, is_public
 from tests.unit.policy.small import acl, engine, grant
 
 
