@@ -4,23 +4,23 @@ They run when a policy is submitted, against the tailnet as it is, and any that 
 test that names what does not exist fails too: it says something else than its writer meant.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from typing import Final
 
-from headscale.policy.aliases import Addresses, Alias, Autogroup, Names, read_alias
+from headscale.policy.aliases import Addresses, Alias, Autogroup, Names
 from headscale.policy.bits import lowest
 from headscale.policy.compiled import Compiled
 from headscale.policy.complaints import COMPLAINTS_MAX, Complaint
-from headscale.policy.document import Document, Place, SSHTest
+from headscale.policy.document import Document, Place
 from headscale.policy.parse_access import read_destination, read_source
 from headscale.policy.paths import End, Packet, alike, ends_of, own_devices
 from headscale.policy.ports import WITH_PORTS, read_ports, read_protocol
+from headscale.policy.ssh_checks import ssh_failures
 from headscale.policy.verdicts import Ends, Verdicts, numbered
 from headscale.tailcfg.filters import ANY_PORT
-from headscale.tailcfg.ssh import SSHPolicy
 
 # The hosted service's words; what follows says which one and why.
 FAILED: Final = "test(s) failed"
@@ -67,21 +67,8 @@ def _failures(compiled: Compiled, document: Document) -> Iterator[Complaint]:
     for test in document.tests:
         found = wrong(test.source, test.protocol, test.accept, test.deny)
         yield from (_failure(test.place, why) for why in found)
-    yield from _ssh_failures(compiled, names, document.ssh_tests)
-
-
-def _ssh_failures(compiled: Compiled, names: Names, tests: Iterable[SSHTest]) -> Iterator[Complaint]:
-    nowhere = Place(0, 0, "")
-    spoken_of = frozenset[str]().union(
-        *(rule.sources.labels | rule.destinations.labels for rule in compiled.ssh_rules)
-    )
-
-    @cache
-    def wrong(test: SSHTest) -> tuple[str, ...]:
-        return tuple(islice(_ssh_test(compiled, names, test, spoken_of), COMPLAINTS_MAX + 1))
-
-    for test in tests:
-        yield from (_failure(test.place, why) for why in wrong(replace(test, place=nowhere)))
+    for place, why in ssh_failures(compiled, names, document.ssh_tests):
+        yield _failure(place, why)
 
 
 def names_of(document: Document) -> Names:
@@ -191,76 +178,3 @@ def _read_target(text: str, names: Names) -> tuple[Alias, int]:
     if isinstance(alias, Autogroup) and alias.name == "internet":
         raise ValueError(f'"{text}": autogroup:internet cannot be tested')
     return alias, ports[0].first
-
-
-def _ssh_test(compiled: Compiled, names: Names, test: SSHTest, spoken_of: frozenset[str]) -> Iterator[str]:
-    try:
-        alias = read_source(test.source, names)
-        sources = ends_of(compiled, alias)
-        if not sources:
-            raise ValueError(f'"{alias.text}" stands for nobody')
-        destinations = [read_alias(text, names) for text in test.destinations]
-    except ValueError as problem:
-        yield str(problem)
-        return
-    expected = [(user, "accept") for user in test.accept]
-    expected += [(user, "deny") for user in test.deny]
-    expected += [(user, "check") for user in test.check]
-    if not destinations or not expected:
-        yield "an SSH test needs dst, and accept, deny or check"
-    for source in _alike_for_ssh(compiled, sources, spoken_of, by_user=any(map(_is_own, destinations))):
-        for alias in destinations:
-            yield from _sessions(compiled, source, alias, expected)
-
-
-def _alike_for_ssh(
-    compiled: Compiled, sources: list[End], spoken_of: frozenset[str], *, by_user: bool
-) -> list[End]:
-    """The first of each kind of sources that the SSH rules tell apart: by labels, some by user."""
-    by_user = by_user or any(
-        rule.destinations.own or rule.written.users.domains for rule in compiled.ssh_rules.others()
-    )
-    kinds = {(spoken_of.intersection(s.labels), s.user_id if by_user else None): s for s in reversed(sources)}
-    return list(reversed(kinds.values()))
-
-
-def _sessions(
-    compiled: Compiled, source: End, alias: Alias, expected: list[tuple[str, str]]
-) -> Iterator[str]:
-    hosts = _hosts(compiled, source, alias)
-    if not hosts:
-        yield f'"{alias.text}" stands for no node, seen from {source.name}'
-    # Rules for SSH know nothing but labels, so one host of a kind stands for all.
-    for node_id in {compiled.nodes[i].kind.labels: i for i in reversed(hosts)}.values():
-        policy = compiled.ssh_of(node_id)
-        for user, wanted in expected:
-            outcome = _outcome(policy, source, user.strip())
-            if outcome != wanted:
-                yield f'{source.name} as "{user}" at {alias.text}: {outcome}, not {wanted}'
-
-
-def _hosts(compiled: Compiled, source: End, alias: Alias) -> list[int]:
-    own = isinstance(alias, Autogroup) and alias.name == "self"
-    who = compiled.program.directory.present((alias,))
-    labels = who.labels | {f"user:{source.user_id}"} if own and source.user_id is not None else who.labels
-    found = {facts.subject.id for facts in compiled.labelled(labels)}
-    for first, last in who.ips.ranges():
-        inside = [compiled.node_at(first)] if first == last else compiled.all_nodes
-        found |= {
-            f.subject.id
-            for f in inside
-            if f and any(a in who.ips for a in (f.subject.ipv4, f.subject.ipv6) if a is not None)
-        }
-    return sorted(found)
-
-
-def _outcome(policy: SSHPolicy | None, source: End, user: str) -> str:
-    """What the client at the destination does: the first rule with the address and the user decides."""
-    coming = {str(address) for address in source.addresses}
-    for rule in policy.rules if policy and user else ():
-        local = rule.ssh_users.get(user, rule.ssh_users.get("*", ""))
-        refused = not local or (local == "=" and user == "root")
-        if refused or coming.isdisjoint(principal.node_ip for principal in rule.principals):
-            continue
-        return "accept" if rule.action.accept else "check"
-    return "deny"

@@ -20,7 +20,7 @@ from headscale.policy.aliases import (
     UserDomain,
     UserName,
 )
-from headscale.policy.bits import numbers_of
+from headscale.policy.bits import bits_of, numbers_of
 from headscale.policy.compiled import Compiled
 from headscale.policy.facts import Facts
 from headscale.policy.ports import DEFAULT
@@ -151,21 +151,26 @@ def sent_by(program: Program, end: End, family: int) -> frozenset[int]:
     """The source sets that the end is in, in this family (4 or 6)."""
     if family not in end.families:
         return frozenset()
-    return frozenset(_numbers(program, program.from_side, end, family))
+    return frozenset(numbers_of(_bits(program, program.from_side, end, family)))
 
 
 def heard_by(program: Program, end: End, family: int) -> frozenset[int]:
     """The rows that are about this target, in this family, but for those about one's own devices."""
+    return frozenset(numbers_of(hearing(program, end, family)))
+
+
+def hearing(program: Program, end: End, family: int) -> int:
+    """As `heard_by`, as bits."""
     if family not in end.families:
-        return frozenset()
-    found = {*_numbers(program, program.to_side, end, family)}
+        return 0
+    found: set[int] = set()
     for number in {number for numbers in program.via_rows.values() for number in numbers}:
         if _is_steered(program.targets[number], end, family):
             found.add(number)
     if end.is_public:
         internet = program.internet_rows[0 if family == 4 else 1]
         found.update(number for number in internet if program.targets[number].internet)
-    return frozenset(found)
+    return _bits(program, program.to_side, end, family) | bits_of(found, len(program.rows))
 
 
 def _is_steered(target: Who, end: End, family: int) -> bool:
@@ -190,16 +195,16 @@ def carries(program: Program, number: int, packet: Packet) -> bool:
     return packet.port is None or any(ports.first <= packet.port <= ports.last for ports in traffic.ports)
 
 
-def _numbers(program: Program, side: Side, end: End, family: int) -> Iterator[int]:
-    yield from numbers_of(side.of_labels(end.labels))
-    yield from side.anything
+def _bits(program: Program, side: Side, end: End, family: int) -> int:
+    found = side.of_labels(end.labels) | bits_of(side.anything, side.width)
     for address in end.addresses:
         if address.version == family:
-            yield from numbers_of(side.by_address.containing(point(address)))
+            found |= side.by_address.containing(point(address))
     # `*` is anything as a destination, but as a source only what is in the tailnet.
     everywhere = side is program.to_side or not end.addresses or end.is_routed
     if everywhere or _is_inside(program, end.addresses, family):
-        yield from side.everyone
+        found |= bits_of(side.everyone, side.width)
+    return found
 
 
 def _is_inside(program: Program, addresses: Iterable[Address], family: int) -> bool:

@@ -6,10 +6,10 @@ a rule for an IPv4 address admits nobody to an IPv6 one.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
-from typing import Final
+from typing import Final, TypeVar
 
 from headscale.ipset import IPSet, of_networks, union
 from headscale.policy.aliases import Addresses, Alias
@@ -18,6 +18,8 @@ from headscale.policy.document import Document
 from headscale.policy.grants import Row, rows_of
 from headscale.policy.lookup import AddressLookup, address_lookup
 from headscale.policy.who import Directory, Who, who_of
+
+T = TypeVar("T")
 
 # Where nodes' addresses come from. 100.115.92.0/23 belongs to ChromeOS machines' inside and is no source.
 TAILNET: Final = of_networks(IPv4Network("100.64.0.0/10"), IPv6Network("fd7a:115c:a1e0::/48")) - of_networks(
@@ -41,32 +43,39 @@ class Side:
     """
 
     width: int
-    by_label: dict[str, list[int]]
+    by_label: dict[str, list["Numbers"]]
     by_address: AddressLookup
     everyone: tuple[int, ...]
     anything: tuple[int, ...]
-    _bits: dict[str, int] = field(default_factory=dict, compare=False)
 
     def of_labels(self, labels: Iterable[str]) -> int:
         """The numbers that a node with these labels has, as bits."""
         bits, few = 0, list[int]()
         for label in labels:
-            numbers = self.by_label.get(label, ())
-            if len(numbers) * _FEW < self.width:
-                few += numbers
-            else:
-                bits |= self._many(label, numbers)
+            for numbers in self.by_label.get(label, ()):
+                if len(numbers.listed) * _FEW < self.width:
+                    few += numbers.listed
+                else:
+                    bits |= numbers.bits(self.width)
         return bits | bits_of(few, self.width) if few else bits
 
-    def _many(self, label: str, numbers: Iterable[int]) -> int:
-        known = self._bits.get(label)
-        if known is None:
-            known = self._bits[label] = bits_of(numbers, self.width)
-        return known
+
+@dataclass(slots=True)
+class Numbers:
+    """The numbers that have the same labels and addresses, shared by all these labels; many are kept as bits too."""
+
+    listed: list[int] = field(default_factory=list)
+    _bits: int | None = None
+
+    def bits(self, width: int) -> int:
+        """The numbers as bits."""
+        if self._bits is None:
+            self._bits = bits_of(self.listed, width)
+        return self._bits
 
 
-# Bits are remembered of labels with at least a number in so many: all of these take no more than the numbers do.
-_FEW: Final = 64
+# Bits are kept of no more than so many lists: each has at least one number in so many.
+_FEW: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +136,8 @@ class Program:
 def program_of(document: Document, directory: Directory, *, tailnet: IPSet = TAILNET) -> Program:
     """The policy, resolved for these users; `tailnet` is where nodes' addresses come from."""
     found = rows_of(document)
-    targets = _targets(found.rows)
+    targets = _of_targets(found.rows, who_of)
+    literals = _of_targets(found.rows, _spelled)
     plain = [(number, who) for number, who in enumerate(targets) if not found.rows[number].via]
     via_rows: dict[str, list[int]] = defaultdict(list)
     for number, row in enumerate(found.rows):
@@ -139,17 +149,19 @@ def program_of(document: Document, directory: Directory, *, tailnet: IPSet = TAI
         tailnet,
         found.rows,
         targets,
-        tuple(map(_spelled, found.rows)),
+        literals,
         found.sources,
         found.aliases,
         _side(enumerate(found.sources), len(found.sources)),
         _side(plain, len(targets)),
         *_heard(found.rows, plain, len(found.sources)),
         own_rows=tuple(number for number, who in plain if who.own),
-        internet_rows=_internet_rows(found.rows, targets),
+        internet_rows=_internet_rows(found.rows, targets, literals),
         via_rows=dict(via_rows),
         own_sources=frozenset(found.rows[number].source for number, who in plain if who.own),
-        bounds=_bounds([tailnet, *(who.ips for who in (*targets, *found.sources))]),
+        bounds=_bounds(
+            [tailnet, *(who.ips for who in (*{id(w): w for w in targets}.values(), *found.sources))]
+        ),
         first_alike=_first_alike(found.rows),
     )
 
@@ -159,13 +171,15 @@ def _bounds(sets: Iterable[IPSet]) -> tuple[int, ...]:
     return tuple(sorted({bound for ips in sets for bound in ips.bounds}))
 
 
-def _internet_rows(rows: tuple[Row, ...], targets: tuple[Who, ...]) -> tuple[frozenset[int], frozenset[int]]:
+def _internet_rows(
+    rows: tuple[Row, ...], targets: tuple[Who, ...], literals: tuple[tuple[IPSet, ...], ...]
+) -> tuple[frozenset[int], frozenset[int]]:
     """The rows that exit nodes serve, by family: the whole internet, or public addresses (as the Go server does)."""
     found: tuple[set[int], set[int]] = (set(), set())
     for number, (row, who) in enumerate(zip(rows, targets, strict=True)):
         if row.via or not (who.internet or who.ips):
             continue
-        spelled = _spelled(row)
+        spelled = literals[number]
         for family in (0, 1):
             if who.internet or any(is_public(ips, family) for ips in spelled):
                 found[family].add(number)
@@ -177,8 +191,8 @@ def is_public(ips: IPSet, family: int) -> bool:
     return ips.has_family((4, 6)[family]) and ips.is_within(INTERNET)
 
 
-def _spelled(row: Row) -> tuple[IPSet, ...]:
-    return tuple(alias.ips for alias in row.targets if isinstance(alias, Addresses))
+def _spelled(targets: tuple[Alias, ...]) -> tuple[IPSet, ...]:
+    return tuple(alias.ips for alias in targets if isinstance(alias, Addresses))
 
 
 def _first_alike(rows: tuple[Row, ...]) -> dict[tuple[int, int | None], int]:
@@ -189,13 +203,16 @@ def _first_alike(rows: tuple[Row, ...]) -> dict[tuple[int, int | None], int]:
     return first
 
 
-def _targets(rows: Iterable[Row]) -> tuple[Who, ...]:
-    """All targets of each row together; rows with the same ones share them."""
-    known: dict[tuple[Alias, ...], Who] = {}
+def _of_targets(rows: Iterable[Row], make: Callable[[tuple[Alias, ...]], T]) -> tuple[T, ...]:
+    """What this makes of each row's targets; rows with the same ones, such as those of one grant, share it."""
+    known: dict[tuple[Alias, ...], T] = {}
+    by_id: dict[int, T] = {}
     for row in rows:
-        if row.targets not in known:
-            known[row.targets] = who_of(row.targets)
-    return tuple(known[row.targets] for row in rows)
+        if id(row.targets) not in by_id:
+            if row.targets not in known:
+                known[row.targets] = make(row.targets)
+            by_id[id(row.targets)] = known[row.targets]
+    return tuple(by_id[id(row.targets)] for row in rows)
 
 
 def _heard(rows: tuple[Row, ...], plain: list[tuple[int, Who]], width: int) -> tuple[Side, AddressLookup]:
@@ -221,17 +238,20 @@ def _together(found: Iterable[Who]) -> Who:
 
 
 def _side(numbered: Iterable[tuple[int, Who]], width: int) -> Side:
-    by_label: dict[str, list[int]] = defaultdict(list)
+    by_who: dict[int, tuple[Who, Numbers]] = {}
     addressed: list[tuple[int, IPSet]] = []
     everyone: list[int] = []
     anything: list[int] = []
     for number, who in numbered:
-        for label in who.labels:
-            by_label[label].append(number)
+        by_who.setdefault(id(who), (who, Numbers()))[1].listed.append(number)
         if who.ips:
             addressed.append((number, who.ips))
         if who.everyone:
             everyone.append(number)
         if who.anything:
             anything.append(number)
+    by_label: dict[str, list[Numbers]] = defaultdict(list)
+    for who, numbers in by_who.values():
+        for label in who.labels:
+            by_label[label].append(numbers)
     return Side(width, dict(by_label), address_lookup(addressed), tuple(everyone), tuple(anything))

@@ -12,7 +12,7 @@ from typing import Final
 from headscale.ipset import IPSet, of_spans
 from headscale.policy.bits import bits_of, numbers_of
 from headscale.policy.lookup import AddressLookup, address_lookup
-from headscale.policy.paths import End, Packet, heard_by, sent_by
+from headscale.policy.paths import End, Packet, hearing, sent_by
 from headscale.policy.ports import DEFAULT
 from headscale.policy.program import Program
 
@@ -89,8 +89,7 @@ class Verdicts:
     def _hearing(self, target: End, family: int) -> int:
         known = self._heard.get((target, family))
         if known is None:
-            rows = heard_by(self.program, target, family)
-            known = self._heard[target, family] = bits_of(rows, len(self.program.rows))
+            known = self._heard[target, family] = hearing(self.program, target, family)
         return known
 
     def _own_rows(self) -> int:
