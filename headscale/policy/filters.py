@@ -139,20 +139,21 @@ def template_of(plan: Plan, sources: Sources, user_id: int | None) -> Template:
     """The plan with its sources, its rules in the order in which they are sent."""
     parts: list[Part] = []
     merged: dict[tuple[SourceText, int | None], int] = {}
-    openings: list[dict[Opening, None]] = []
+    more: dict[int, list[Opening]] = {}
     for slot in plan:
         source = sources(slot.source, user_id if slot.own else None)
         if slot.capabilities is not None:
             parts.append(Part(source, capabilities=slot.capabilities, families=slot.families))
-            openings.append({})
         elif source.texts:
             at = merged.setdefault((source, slot.protocol), len(parts))
             if at == len(parts):
-                parts.append(Part(source, slot.protocol))
-                openings.append({})
-            openings[at].update(dict.fromkeys(slot.openings))
-    whole = tuple(replace(part, openings=tuple(opened)) for part, opened in zip(parts, openings, strict=True))
-    return Template(whole, is_fixed=all(_is_fixed(part) for part in whole))
+                parts.append(Part(source, slot.protocol, slot.openings))
+            else:
+                more.setdefault(at, []).extend(slot.openings)
+    for at, openings in more.items():
+        whole = dict.fromkeys((*parts[at].openings, *openings))
+        parts[at] = replace(parts[at], openings=tuple(whole))
+    return Template(tuple(parts), is_fixed=all(_is_fixed(part) for part in parts))
 
 
 def _is_fixed(part: Part) -> bool:
