@@ -91,14 +91,15 @@ def see_each_other(reach: Reach, classes: Iterable[NodeClass]) -> "Visible":
     """The table of which classes see which."""
     listed = tuple(classes)
     visible = Visible(reach, listed)
+    senders, hearers = visible.senders, visible.hearers
     for at, node_class in enumerate(listed):
         if visible.is_wide(node_class):
             visible.wide.append(at)
         else:
             for number in numbers_of(node_class.sends):
-                visible.senders[number] |= 1 << at
+                senders[number] |= 1 << at
             for number in numbers_of(node_class.hears):
-                visible.hearers[number] |= 1 << at
+                hearers[number] |= 1 << at
         if node_class.user_id is not None:
             visible.families[node_class.user_id] |= 1 << at
     return visible
