@@ -15,15 +15,19 @@ from aiohttp import web
 
 from headscale import tls
 from headscale.api.server import ApiParts, serve_api
+from headscale.certificates.publisher import Publisher
+from headscale.certificates.start import publisher_of
 from headscale.clock import Clock, SystemClock
 from headscale.config import Config, EmbeddedDERP, Listen, TLSFiles
 from headscale.control.asks import NodeAsks
-from headscale.control.dispatch import Dispatcher
+from headscale.control.dispatch import Dispatcher, Handler
 from headscale.control.housekeeping import housekeep
 from headscale.control.poll import PollHandler
 from headscale.control.presence import Presence
 from headscale.control.public import PublicPages
 from headscale.control.register import RegisterHandler
+from headscale.control.setdns import PATH as SET_DNS_PATH
+from headscale.control.setdns import SetDNSHandler
 from headscale.control.upgrade import ControlUpgrade
 from headscale.db.database import Database, Loaded, open_sqlite
 from headscale.derp.fetch import MapCache
@@ -101,7 +105,8 @@ async def running(
         )
         fanout = Fanout(writer, clock)
         presence = Presence(writer) if grace_s is None else Presence(writer, grace_s=grace_s)
-        failed = await _start_tasks(stack, writer, fanout, presence, relays, records)
+        publisher = await _publisher(config, clock)
+        failed = await _start_tasks(stack, writer, fanout, presence, relays, records, publisher)
         policy = PolicySource(writer, config.policy)
         await policy.start(kept.policy, database.policy_before)
         await writer.apply(let_waiting_in)
@@ -124,6 +129,7 @@ async def running(
                 ("POST", ANSWERS_PATH): asks.answer_question,
                 ("POST", "/machine/register"): RegisterHandler(writer, logins, clock).handle,
                 ("POST", "/machine/map"): polls.handle,
+                **_set_dns(writer, publisher, clock),
             }
         )
         upgrade = ControlUpgrade(server_key, clock, dispatcher)
@@ -185,6 +191,21 @@ def _writer(
     )
     log.info("state loaded users=%d nodes=%d", len(kept.users), len(kept.nodes))
     return Writer(snapshot, database, clock)
+
+
+async def _publisher(config: Config, clock: Clock) -> Publisher | None:
+    """What publishes nodes' records for certificates, when the operator wants that."""
+    if config.certificates is None:
+        return None
+    publisher = publisher_of(config.certificates, config.data_dir, clock)
+    await publisher.start()
+    return publisher
+
+
+def _set_dns(writer: Writer, publisher: Publisher | None, clock: Clock) -> dict[tuple[str, str], Handler]:
+    if publisher is None:
+        return {}
+    return {("POST", SET_DNS_PATH): SetDNSHandler(writer, publisher, clock).handle}
 
 
 def _relays(config: Config, relay: tls.ServerCertificate | None) -> DerpSource:
@@ -266,6 +287,7 @@ async def _start_tasks(
     presence: Presence,
     relays: DerpSource,
     records: RecordSource,
+    publisher: Publisher | None,
 ) -> asyncio.Future[None]:
     """The tasks of the server's life. The future fails when one of them does: then nothing can be trusted."""
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -293,6 +315,8 @@ async def _start_tasks(
     stack.push_async_callback(stop, start("housekeeping", housekeep(writer)))
     stack.push_async_callback(stop, start("relay maps", relays.run(writer)))
     stack.push_async_callback(stop, start("extra records", records.run(writer)))
+    if publisher is not None:
+        stack.push_async_callback(stop, start("records of certificates", publisher.run()))
     stack.push_async_callback(presence.close)
     return failed
 

@@ -77,6 +77,40 @@ class PolicySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DNSUpdates:
+    """A nameserver that takes records by RFC 2136, signed with a TSIG key (RFC 8945).
+
+    `zone` has no final dot. `tsig_secret` is empty when the file that holds it may not be read by this process.
+    """
+
+    host: str
+    port: int
+    zone: str
+    tsig_name: str
+    tsig_algorithm: str
+    tsig_secret: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DNSCommand:
+    """A program of the operator's that is told of each record; `command` is the program and its first arguments."""
+
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificates:
+    """How records get into the public DNS by which nodes prove their names to a certificate authority (ACME dns-01).
+
+    `timeout` is what one record may take; `record_lifetime` how long one stays.
+    """
+
+    backend: DNSUpdates | DNSCommand
+    timeout: timedelta
+    record_lifetime: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """A complete configuration. `later` names keys that are set but whose feature this version lacks."""
 
@@ -92,6 +126,7 @@ class Config:
     derp_sources: DerpSources = DerpSources()
     tailnet: TailnetSettings
     extra_records_path: Path | None = None
+    certificates: Certificates | None = None
     policy: PolicySettings = field(default_factory=PolicySettings)
     login_lifetime: timedelta = LOGIN_LIFETIME
     logins_max: int = LOGINS_MAX

@@ -45,6 +45,7 @@ def dns_settings(values: Values, server_host: str) -> DNSSettings:
         split=_split(values),
         search_domains=_search_domains(values),
         extra_records=_extra_records(values),
+        certificates=values.get("dns.certificates.backend") is not None,
     )
 
 

@@ -31,6 +31,7 @@ from headscale.config import (
     PolicySettings,
     TLSFiles,
 )
+from headscale.configcertificates import certificates
 from headscale.configdns import dns_settings, extra_records_path
 from headscale.configkeys import KEYS, OTHER_PREFIXES, OTHER_VARIABLES, REMOVED, variable_of
 from headscale.configvalues import read_value
@@ -214,6 +215,7 @@ def _assemble(
         derp_sources=_derp_sources(values),
         tailnet=_tailnet(values, listen, is_tls=tls is not None),
         extra_records_path=extra_records_path(values),
+        certificates=certificates(values),
         policy=_policy(values),
         login_lifetime=_above_zero(values, "tuning.register_cache_expiration", LOGIN_LIFETIME),
         logins_max=_above_zero(values, "tuning.register_cache_max_entries", LOGINS_MAX),

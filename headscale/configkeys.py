@@ -1,7 +1,8 @@
 """Every key that a configuration may have: its kind, and whether this version acts on it.
 
 The names are the peer's (0.29 and 0.30), so that its files work here; `data_dir`, `node.device_approval`,
-`clients.latest_version` and `derp.server.tls_listen_addr` are ours. Kinds are checked by `configvalues`.
+`clients.latest_version`, `derp.server.tls_listen_addr` and all of `dns.certificates` are ours. Kinds are checked by
+`configvalues`.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ class Kind(Enum):
     """What a value must be."""
 
     TEXT = auto()
+    SECRET = auto()  # a text that no complaint repeats
     FLAG = auto()
     NUMBER = auto()
     TEXTS = auto()  # a list; in the environment separated by spaces
@@ -39,6 +41,9 @@ class Key:
     choices: tuple[str, ...] = ()
     later: bool = False
 
+
+# RFC 8945, section 6, without those that it calls not recommended.
+TSIG_ALGORITHMS: Final = ("hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512")
 
 _NOW: Final = (
     Key("server_url", Kind.TEXT),
@@ -85,6 +90,16 @@ _NOW: Final = (
     Key("dns.search_domains", Kind.TEXTS),
     Key("dns.extra_records", Kind.RECORDS),
     Key("dns.extra_records_path", Kind.PATH),
+    Key("dns.certificates.backend", Kind.TEXT, ("rfc2136", "exec")),
+    Key("dns.certificates.timeout", Kind.DURATION),
+    Key("dns.certificates.record_lifetime", Kind.DURATION),
+    Key("dns.certificates.rfc2136.server", Kind.TEXT),
+    Key("dns.certificates.rfc2136.zone", Kind.TEXT),
+    Key("dns.certificates.rfc2136.tsig_name", Kind.TEXT),
+    Key("dns.certificates.rfc2136.tsig_algorithm", Kind.TEXT, TSIG_ALGORITHMS),
+    Key("dns.certificates.rfc2136.tsig_secret", Kind.SECRET),
+    Key("dns.certificates.rfc2136.tsig_secret_path", Kind.PATH),
+    Key("dns.certificates.exec.command", Kind.TEXTS),
     Key("unix_socket", Kind.PATH),
     Key("unix_socket_permission", Kind.MODE),
     Key("cli.timeout", Kind.DURATION),

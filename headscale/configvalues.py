@@ -84,6 +84,12 @@ def _text(value: object) -> str:
     raise Malformed(f"expected a text, got {_kind_of(value)}")
 
 
+def _secret(value: object) -> str:
+    if isinstance(value, str):
+        return str(value)
+    raise Malformed("expected a text in quotes")
+
+
 def _flag(value: object) -> bool:
     if isinstance(value, bool):
         return value
@@ -161,6 +167,7 @@ def _kind_of(value: object) -> str:
 
 _READERS: Final[dict[Kind, Callable[[object], Any]]] = {
     Kind.TEXT: _text,
+    Kind.SECRET: _secret,
     Kind.FLAG: _flag,
     Kind.NUMBER: _number,
     Kind.TEXTS: _texts,

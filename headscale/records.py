@@ -207,7 +207,7 @@ class Allocation(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DNSSettings:
-    """What the operator wants clients to resolve, and where."""
+    """What the operator wants clients to resolve, and where. `certificates`: nodes may get some for their names."""
 
     magic_dns: bool = True
     base_domain: str = ""
@@ -216,6 +216,7 @@ class DNSSettings:
     split: dict[str, tuple[str, ...]] = field(default_factory=dict)
     search_domains: tuple[str, ...] = ()
     extra_records: tuple[DNSRecord, ...] = ()
+    certificates: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

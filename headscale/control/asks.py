@@ -1,7 +1,6 @@
 """What nodes ask besides registering and polling: small requests, each with an answer that its client understands."""
 
 import logging
-from collections import Counter
 from collections.abc import Set
 from functools import partial
 from typing import Final
@@ -9,11 +8,12 @@ from typing import Final
 import msgspec
 
 from headscale.clock import Clock
+from headscale.control.allowance import Allowance
 from headscale.control.exchange import TEXT_TYPE, Exchange
 from headscale.control.identity import asking_node
 from headscale.mapper.build import own_node
 from headscale.mapper.questions import PATH, Questions
-from headscale.mapper.render import plain
+from headscale.mapper.render import CAP_HTTPS, plain
 from headscale.state.attributes import set_attributes
 from headscale.state.audit import note
 from headscale.state.writer import Writer
@@ -30,9 +30,7 @@ log = logging.getLogger(__name__)
 
 # What one node may add to the audit log in an hour; a client tries again later what is answered with 429.
 AUDIT_EVENTS_MAX: Final = 120
-AUDIT_WINDOW_S: Final = 3600.0
 
-CAP_HTTPS: Final = "https"
 CAP_FUNNEL: Final = "funnel"
 CAP_FUNNEL_PORTS: Final = "https://tailscale.com/cap/funnel-ports?"
 
@@ -43,9 +41,7 @@ class NodeAsks:
     def __init__(self, writer: Writer, questions: Questions, clock: Clock) -> None:
         self._writer = writer
         self._questions = questions
-        self._clock = clock
-        self._audited: Counter[int] = Counter()
-        self._audit_window_began = clock.monotonic()
+        self._audit_events = Allowance(clock, at_most=AUDIT_EVENTS_MAX)
 
     async def whoami(self, exchange: Exchange) -> None:
         """Who the server takes the machine for, as text (`tailscale debug ts2021`)."""
@@ -58,7 +54,7 @@ class NodeAsks:
         """Keep what a client's user did; answered when it is durable, because the client then forgets it."""
         asked = decode_request(exchange.body, AuditLogRequest)
         node = asking_node(self._writer.snapshot, exchange, asked.node_key)
-        if not self._may_audit(node.id):
+        if not self._audit_events.takes(node.id):
             await exchange.respond(429, b"too many audit events: try again later\n", content_type=TEXT_TYPE)
             return
         step = partial(
@@ -101,14 +97,6 @@ class NodeAsks:
             plain(asked.error[:200]),
         )
         await exchange.respond(200, b"{}")
-
-    def _may_audit(self, node_id: int) -> bool:
-        now = self._clock.monotonic()
-        if now - self._audit_window_began >= AUDIT_WINDOW_S:
-            self._audited.clear()
-            self._audit_window_began = now
-        self._audited[node_id] += 1
-        return self._audited[node_id] <= AUDIT_EVENTS_MAX
 
 
 def feature(name: str, has: Set[str]) -> QueryFeatureResponse:

@@ -11,11 +11,12 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[Exchange], Awaitable[None]]
 
-# What current clients may ask and this server does not offer. They show the text, or log it and go on; where one ends
-# in a slash everything below it is meant.
+# What current clients may ask and this server does not offer, unless it has a handler for it. They show the text, or
+# log it and go on; where one ends in a slash everything below it is meant.
 NOT_OFFERED: Final[Mapping[str, str]] = {
     "/machine/id-token": "this server issues no ID tokens: it is no OpenID Connect issuer",
-    "/machine/set-dns": "this server publishes no DNS records, so that there are no certificates for nodes",
+    "/machine/set-dns": "this server publishes no DNS records, so that there are no certificates for nodes "
+    "(dns.certificates is not set up)",
     "/machine/tka/": "this server has no tailnet lock",
     "/machine/webclient/": "this server opens no web client sessions: use `tailscale web` on the device itself",
     "/machine/ssh/action/": "this server asks nobody before an SSH session: no rule of its has a check",
@@ -52,10 +53,13 @@ class Dispatcher:
         return next((prefix for prefix in self._below if path.startswith(prefix)), path)
 
     async def _refuse(self, exchange: Exchange, path: str) -> None:
+        is_known = any(path == known for _, known in self._handlers)
         for not_offered, why in NOT_OFFERED.items():
+            if is_known:
+                break
             if path == not_offered or (not_offered.endswith("/") and path.startswith(not_offered)):
                 await exchange.respond(501, f"{why}\n".encode(), content_type=TEXT_TYPE)
                 return
-        status = 405 if any(path == known for _, known in self._handlers) else 404
+        status = 405 if is_known else 404
         text = f"no {exchange.method} {exchange.path} here\n"
         await exchange.respond(status, text.encode(), content_type=TEXT_TYPE)

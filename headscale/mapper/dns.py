@@ -12,8 +12,9 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from msgspec.structs import replace
 
+from headscale.mapper.render import dns_name
 from headscale.mapper.view import own_look
-from headscale.records import DNSSettings, Node
+from headscale.records import DNSSettings, Node, TailnetSettings
 from headscale.state.snapshot import Snapshot
 from headscale.tailcfg.dns import DNSConfig, Resolver
 from headscale.tailcfg.node import CapMap
@@ -52,8 +53,24 @@ def shared_dns(snapshot: Snapshot) -> DNSConfig:
 
 def dns_for(shared: DNSConfig, snapshot: Snapshot, node: Node) -> DNSConfig:
     """The node's set-up: `shared` itself, unless something in it is the node's own."""
-    if not _has_nextdns(snapshot.settings.dns):
-        return shared
+    made = _with_profile(shared, snapshot, node) if _has_nextdns(snapshot.settings.dns) else shared
+    if (name := certificate_domain(snapshot.settings, node)) is not None:
+        made = replace(made, cert_domains=(name,))
+    return shared if made == shared else made
+
+
+def is_own(snapshot: Snapshot) -> bool:
+    """Whether a node's set-up may follow from what the node is, and change with it."""
+    return snapshot.settings.dns.certificates or _has_nextdns(snapshot.settings.dns)
+
+
+def certificate_domain(settings: TailnetSettings, node: Node) -> str | None:
+    """The name for which a node may get certificates, without a final dot: its own. None where there are none."""
+    return dns_name(settings, node).rstrip(".").lower() if settings.dns.certificates else None
+
+
+def _with_profile(shared: DNSConfig, snapshot: Snapshot, node: Node) -> DNSConfig:
+    """With the resolvers as this node is to ask them."""
     look = own_look(snapshot, node.id)
     addresses = [a for a in node.addresses if not (look.hides_ipv4 and a.version == 4)]
     device = {
@@ -67,18 +84,12 @@ def dns_for(shared: DNSConfig, snapshot: Snapshot, node: Node) -> DNSConfig:
     def own(resolvers: tuple[Resolver, ...]) -> tuple[Resolver, ...]:
         return tuple(_own_resolver(resolver, profile, told) for resolver in resolvers)
 
-    made = replace(
+    return replace(
         shared,
         resolvers=own(shared.resolvers),
         fallback_resolvers=own(shared.fallback_resolvers),
         routes={suffix: own(resolvers) for suffix, resolvers in shared.routes.items()},
     )
-    return shared if made == shared else made
-
-
-def is_own(snapshot: Snapshot) -> bool:
-    """Whether a node's set-up may follow from what the node is, and change with it."""
-    return _has_nextdns(snapshot.settings.dns)
 
 
 def _has_nextdns(dns: DNSSettings) -> bool:

@@ -24,6 +24,7 @@ DERP_MAGIC: Final = "127.3.3.40"
 CAP_ADMIN: Final = "https://tailscale.com/cap/is-admin"
 CAP_SSH: Final = "https://tailscale.com/cap/ssh"
 CAP_FILE_SHARING: Final = "https://tailscale.com/cap/file-sharing"
+CAP_HTTPS: Final = "https"
 CAP_AUTO_UPDATE: Final = "default-auto-update"
 
 PLAIN: Final = Look()
@@ -106,7 +107,7 @@ def _node(settings: TailnetSettings, node: Node, look: Look, ways: Ways) -> wire
 
 
 def _capabilities(settings: TailnetSettings) -> wire.CapMap:
-    """What every client has: admin texts in its UI, SSH, Taildrop, and whether it updates itself."""
+    """What every client has: admin texts in its UI, SSH, Taildrop, certificates, and whether it updates itself."""
     capabilities: wire.CapMap = {
         CAP_ADMIN: [],
         CAP_SSH: [],
@@ -114,6 +115,8 @@ def _capabilities(settings: TailnetSettings) -> wire.CapMap:
     }
     if settings.taildrop:
         capabilities[CAP_FILE_SHARING] = []
+    if settings.dns.certificates:
+        capabilities[CAP_HTTPS] = []
     return capabilities
 
 

@@ -26,6 +26,16 @@ class SetDeviceAttributesRequest(msgspec.Struct, frozen=True, rename=wire_names(
     update: dict[str, AttributeValue | None] = {}
 
 
+class SetDNSRequest(msgspec.Struct, frozen=True, rename=wire_names({})):
+    """POST /machine/set-dns: publish a record, by which a certificate authority sees whose a name is."""
+
+    node_key: NodeKeyText
+    version: Version = 0
+    name: str = ""
+    type: str = ""
+    value: str = ""
+
+
 class QueryFeatureRequest(msgspec.Struct, frozen=True, rename=wire_names({})):
     """POST /machine/feature/query: may this node use `serve` or `funnel`?"""
 

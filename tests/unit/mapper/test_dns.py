@@ -180,3 +180,13 @@ def test_split_dns_and_fallbacks_may_be_nextdns_too() -> None:
 def test_whoever_tells_nothing_shares_the_set_up() -> None:
     shared, own = nextdns(attributes("nextdns:no-device-info"))
     assert own is shared
+
+
+def test_a_node_gets_certificates_for_its_own_name_alone() -> None:
+    """In lower case and without a final dot, as clients compare it; nobody does while they are off."""
+    one = node(1, given_name="Web")
+    off = with_nodes(snapshot_of(base_domain="ts.example"), one)
+    on = with_nodes(snapshot_of(base_domain="ts.example", certificates=True), one)
+    assert dns_for(shared_dns(off), off, one).cert_domains == ()
+    assert dns_for(shared_dns(on), on, one).cert_domains == ("web.ts.example",)
+    assert shared_dns(on).cert_domains == ()
