@@ -21,6 +21,7 @@ from harness.strict import unavailable
 from harness.tailnet import Tailnet
 from harness.versions import Release
 from harness.wait import RECHECK_SECONDS, Budget
+from harness.web import fetch_page
 
 ZONE = "tailnet.example"
 AUTHORITY = "acme.pem"
@@ -117,6 +118,28 @@ async def test_nodes_get_certificates_for_their_own_names(
         for name in names.values():
             while await world.knot.texts(f"_acme-challenge.{name}"):  # noqa: ASYNC110  (another program's)
                 await asyncio.sleep(RECHECK_SECONDS)
+
+
+async def test_serve_speaks_https_with_such_a_certificate(make_tailnet: MakeTailnet, world: World) -> None:
+    """It is ordered when the first visitor comes, for the name that was asked for. Funnel says what it lacks."""
+
+    async def config(network: Network) -> dict[str, object]:
+        await world.start(network)
+        return world.keys("rfc2136")
+
+    tailnet = await make_tailnet(config=config)
+    clients = await world.joined(tailnet)
+    visitor = await tailnet.join("bob", name="visitor")
+    await tailnet.meshed([*clients, visitor])
+    for client in clients:
+        served = await client.cli("serve", "--bg", f"text:of {client.name}")
+        assert served.ok, served.message
+        url = f"https://{await tailnet.given_name(client)}.{ZONE}/"
+        async with asyncio.timeout(Budget.CERTIFICATE.seconds):
+            page = await fetch_page(visitor, url, root=world.pebble.root)
+        assert (page.status, page.text) == (200, f"of {client.name}")
+        told = await client.cli("funnel", "--bg", "text:hello")
+        assert "Funnel is not enabled for this node" in told.message
 
 
 async def gets_certificate(client: Client, name: str, *, root: bytes) -> None:

@@ -114,6 +114,8 @@ func (a *agent) handle(op string, line []byte) (any, error) {
 		return a.identity, nil
 	case "listen":
 		return decode(line, a.echoes.listen)
+	case "mirror":
+		return decode(line, mirror)
 	case "probe":
 		return decode(line, probe)
 	case "resolve":
