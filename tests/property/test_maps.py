@@ -71,8 +71,9 @@ def catch_up(world: World, viewer: Viewer, peer_bytes: PeerBytes) -> None:
 def worlds() -> st.SearchStrategy[World]:
     """Tailnets with one DNS set-up for all, and with one for each node."""
     own = DNSSettings(nameservers=("https://dns.nextdns.io/x",), override_local_dns=True)
-    return st.sampled_from([SETTINGS, replace(SETTINGS, dns=own)]).map(
-        lambda settings: World(tailnet(*USERS, settings=settings))
+    named = DNSSettings(certificates=True)
+    return st.sampled_from([DNSSettings(), own, named]).map(
+        lambda dns: World(tailnet(*USERS, settings=replace(SETTINGS, dns=dns)))
     )
 
 
