@@ -5,11 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 from harness.clients.base import Ability, Client
 from harness.conditions import healthy_about, needs_approval, running, warned_of
+from harness.plugin import MakeTailnet
 from harness.tailnet import Tailnet
 from harness.wait import Budget
 
 WAITS = "waits for approval"
 ENDS = "key expires soon"
+LATER = "1.998.0"
 
 
 async def test_a_device_that_waits_shows_why(tailnet: Tailnet) -> None:
@@ -55,3 +57,15 @@ async def test_every_client_answers_a_question(tailnet: Tailnet) -> None:
     node = await tailnet.node_of(gone)
     await gone.stop()
     assert not await tailnet.server.ping_node(node.id)
+
+
+async def test_a_client_that_is_behind_learns_of_the_newer_release(make_tailnet: MakeTailnet) -> None:
+    """With `clients.latest_version` its `tailscale status` names it; what runs that or a later one shows nothing."""
+    behind = await make_tailnet(config={"clients.latest_version": LATER})
+    clients = await behind.join_each(able=Ability.PREFS)
+    for client in clients:
+        await client.until(warned_of(LATER), Budget.SYNC)
+    oldest = str(min((client.release for client in clients), key=lambda release: release.capability))
+    current = await make_tailnet(config={"clients.latest_version": oldest})
+    for client in await current.join_each(able=Ability.PREFS):
+        await client.until(running() & healthy_about(oldest), Budget.SYNC)

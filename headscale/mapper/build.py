@@ -65,7 +65,7 @@ def build_head(
         debug=Debug(disable_log_tail=not settings.log_tail),
         client_version=client_version(settings, node),
         default_auto_update=settings.auto_update if version < AUTO_UPDATE_ATTRIBUTE else msgspec.UNSET,
-        **notice_fields(None, node, version=version),
+        **notice_fields(settings, None, node, version=version),
     )
 
 

@@ -288,7 +288,7 @@ def _new_notices(comparison: Comparison, viewer_id: int, version: int) -> Mappin
     before, after = comparison.old.nodes.get(viewer_id), comparison.new.nodes.get(viewer_id)
     if before is after or before is None or after is None:
         return {}
-    return notice_fields(before, after, version=version)
+    return notice_fields(comparison.new.settings, before, after, version=version)
 
 
 def _new_dns(comparison: Comparison, viewer_id: int) -> DNSConfig | None:

@@ -12,12 +12,18 @@ from headscale.tailcfg.health import DISPLAY_MESSAGES, ClientVersion, DisplayMes
 
 WAITING: Final = "device-approval-needed"
 ENDING: Final = "key-expires-soon"
+BEHIND: Final = "update-available"
+
+# From this capability version on (1.92) clients lose `ClientVersion` between their parts: it is published by value and
+# awaited by pointer (tailscale v1.92.5 and v1.102.4, control/controlclient/direct.go, ipn/ipnlocal/local.go). They are
+# told in words.
+LOSES_CLIENT_VERSION: Final = 131
 
 # The Go client's own form; other programs number their releases their own way.
 _RELEASE: Final = re.compile(r"1\.([0-9]{1,4})\.([0-9]{1,4})(?![0-9])")
 
 
-def notices_of(node: Node) -> dict[str, DisplayMessage]:
+def notices_of(settings: TailnetSettings, node: Node, *, version: int) -> dict[str, DisplayMessage]:
     """The messages that hold for this node now, by id."""
     found: dict[str, DisplayMessage] = {}
     if not node.authorized:
@@ -33,13 +39,23 @@ def notices_of(node: Node) -> dict[str, DisplayMessage]:
             text=f"It ends on {node.expiry:%Y-%m-%d at %H:%M} UTC. Log in again before that to stay connected.",
             severity="medium",
         )
+    newer = client_version(settings, node) if version >= LOSES_CLIENT_VERSION else None
+    if newer is not None and not newer.running_latest:
+        found[BEHIND] = DisplayMessage(
+            title="An update is available",
+            text=f"Tailscale {newer.latest_version} is out, and this device runs {_running(node)}.",
+            severity="low",
+        )
     return found
 
 
-def notice_fields(before: Node | None, after: Node, *, version: int) -> Mapping[str, Any]:
+def notice_fields(
+    settings: TailnetSettings, before: Node | None, after: Node, *, version: int
+) -> Mapping[str, Any]:
     """The fields of a map response that bring a client from one state of its node to the next; none when nothing
     changed. `before` is None for a client that starts from nothing."""
-    old, new = notices_of(before) if before is not None else {}, notices_of(after)
+    old = notices_of(settings, before, version=version) if before is not None else {}
+    new = notices_of(settings, after, version=version)
     if old == new:
         return {}
     if version < DISPLAY_MESSAGES:
@@ -56,6 +72,11 @@ def client_version(settings: TailnetSettings, node: Node) -> ClientVersion | Non
     if _number(running) >= _number(latest):
         return ClientVersion(running_latest=True)
     return ClientVersion(latest_version=latest[0])
+
+
+def _running(node: Node) -> str:
+    found = _RELEASE.match(node.hostinfo.ipn_version)
+    return found[0] if found else "another release"
 
 
 def _number(release: re.Match[str]) -> tuple[int, int]:
