@@ -4,10 +4,12 @@ SQLite runs with `synchronous=FULL` in WAL mode: a commit that has returned surv
 owns the file (a lock beside it), because the state in memory would go stale behind another's back.
 """
 
+import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -16,7 +18,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, bindparam, delete, event, insert, select, text, update
 from sqlalchemy.exc import DatabaseError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
 from headscale.db import tables
@@ -61,10 +63,12 @@ class Database:
     def __init__(self, engine: AsyncEngine, lock: int | None) -> None:
         self._engine = engine
         self._lock = lock
+        # There is one connection, and a transaction on it must have it to itself.
+        self._turn = asyncio.Lock()
 
     async def load(self, now: datetime) -> Loaded:
         """All records and the last id of each kind that was ever handed out."""
-        async with self._engine.connect() as connection:
+        async with self._reading() as connection:
             users = (await connection.execute(select(tables.users))).all()
             keys = (await connection.execute(select(tables.pre_auth_keys))).all()
             nodes = (await connection.execute(select(tables.nodes))).all()
@@ -86,7 +90,7 @@ class Database:
         query = select(tables.policies).order_by(tables.policies.c.id.desc()).limit(1)
         if policy_id is not None:
             query = query.where(tables.policies.c.id < policy_id)
-        async with self._engine.connect() as connection:
+        async with self._reading() as connection:
             row = (await connection.execute(query)).one_or_none()
         return tables.policy_of(row) if row is not None else None
 
@@ -95,21 +99,26 @@ class Database:
         query = select(tables.audit_events).order_by(tables.audit_events.c.id.desc()).limit(at_most)
         if before is not None:
             query = query.where(tables.audit_events.c.id < before)
-        async with self._engine.connect() as connection:
+        async with self._reading() as connection:
             return tuple(map(tables.event_of, await connection.execute(query)))
 
     async def commit(self, writes: Sequence[Write]) -> None:
         """All of these rows, or none and an exception; durable when it returns."""
-        async with self._engine.begin() as connection:
+        async with self._turn, self._engine.begin() as connection:
             await connection.run_sync(_execute, writes)
 
     async def ping(self) -> None:
         """Raises Unavailable when the database does not answer."""
         try:
-            async with self._engine.connect() as connection:
+            async with self._reading() as connection:
                 await connection.execute(text("SELECT 1"))
         except Exception as problem:
             raise Unavailable("the database does not answer") from problem
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[AsyncConnection]:
+        async with self._turn, self._engine.connect() as connection:
+            yield connection
 
     async def close(self) -> None:
         """Close the file and let others have it."""

@@ -208,6 +208,16 @@ async def test_who_was_online_is_kept_and_what_time_does_is_not(path: Path) -> N
     assert (loaded.online, loaded.cap_version, loaded.ending, loaded.expired) == (True, 142, False, True)
 
 
+async def test_a_question_does_not_disturb_a_commit(path: Path) -> None:
+    """Whoever asks meanwhile waits: health, the audit log."""
+    database = await open_sqlite(path)
+    names = [replace(ALICE, id=number, name=f"user{number}") for number in range(1, 51)]
+    work = [database.commit([Insert(user)]) for user in names]
+    asked = [question for _ in names for question in (database.ping(), database.policy_before(None))]
+    await asyncio.gather(*(each for pair in zip(work, asked[::2], asked[1::2], strict=True) for each in pair))
+    assert (await reopened(database, path)).users == tuple(names)
+
+
 async def test_times_are_kept_in_utc(path: Path) -> None:
     database = await open_sqlite(path)
     there = NOW.astimezone(timezone(timedelta(hours=5)))
