@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from headscale import tls
-from headscale.api.server import ApiParts, serve_api
+from headscale.api.server import ApiParts, mount_api, serve_api
 from headscale.certificates.publisher import Publisher
 from headscale.certificates.start import publisher_of
 from headscale.clock import Clock, SystemClock
@@ -53,7 +53,7 @@ from headscale.tailcfg.dns import DNSRecord
 
 log = logging.getLogger(__name__)
 
-# What a browser or a compressed bomb may send to the main listener at most.
+# What may be sent to the main listener at most; the API has caps of its own.
 REQUEST_MAX_BYTES: Final = 64 * 1024
 SHUTDOWN_S: Final = 3.0
 SECURITY_HEADERS: Final = {
@@ -143,9 +143,6 @@ async def running(
             if relay_certificate is not None:
                 context = _context(_relay_files(config.derp))
                 await _listen(stack, _web_app(derp.routes()), config.derp.tls_listen, context)
-        await _listen(stack, _web_app(routes), config.listen, certificate)
-        stack.push_async_callback(upgrade.close)
-        stack.callback(fanout.end_all)
         parts = ApiParts(
             writer=writer,
             ping=database.ping,
@@ -155,6 +152,11 @@ async def running(
             questions=questions,
             clock=clock,
         )
+        main = _web_app(routes)
+        stack.push_async_callback(mount_api(main, parts).close)
+        await _listen(stack, main, config.listen, certificate)
+        stack.push_async_callback(upgrade.close)
+        stack.callback(fanout.end_all)
         await serve_api(stack, parts, path=config.unix_socket, mode=config.unix_socket_mode)
         yield App(config, writer, fanout, policy, config.tailnet.server_url, failed)
 
@@ -184,6 +186,7 @@ def _writer(
         extra_records=extra_records,
         users=kept.users,
         pre_auth_keys=kept.pre_auth_keys,
+        api_keys=kept.api_keys,
         nodes=kept.nodes,
         last_ids=kept.last_ids,
         preferences=kept.preferences,
@@ -335,7 +338,13 @@ async def _secure(request: web.Request, response: web.StreamResponse) -> None:
 async def _listen(
     stack: AsyncExitStack, app: web.Application, listen: Listen, certificate: ssl.SSLContext | None
 ) -> None:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S, handler_cancellation=True)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        shutdown_timeout=SHUTDOWN_S,
+        handler_cancellation=True,
+        auto_decompress=False,  # no client of ours compresses a body, and so nobody can send a bomb
+    )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     try:

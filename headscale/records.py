@@ -73,6 +73,21 @@ class PreAuthKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """A credential of administrators' programs; only a hash of its secret is kept.
+
+    `last_seen` is when it was used last, to the minute; None for never.
+    """
+
+    id: int
+    prefix: str
+    secret_hash: bytes = field(repr=False)
+    expiration: datetime | None
+    created_at: datetime
+    last_seen: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A machine in the tailnet: owned by a user, or by its tags and then by nobody.
 
@@ -161,9 +176,10 @@ class Counter(StrEnum):
     PRE_AUTH_KEY = "pre_auth_key"
     POLICY = "policy"
     AUDIT = "audit"
+    API_KEY = "api_key"
 
 
-Record = User | PreAuthKey | Node | PolicyText | Preferences | AuditEvent
+Record = User | PreAuthKey | ApiKey | Node | PolicyText | Preferences | AuditEvent
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""The administrators' listener: REST on a Unix socket, where the file's mode is the login."""
+"""Where the API is served: on a Unix socket, where the file's mode is the login, and below /api of the main listener,
+where an API key is."""
 
 import os
 import socket
@@ -10,7 +11,9 @@ from typing import Final
 
 from aiohttp import web
 
+from headscale.api.door import KeyDoor
 from headscale.api.problems import problems
+from headscale.api.v1.apikeys import ApiKeys
 from headscale.api.v1.audit import AuditEvents, AuditLog
 from headscale.api.v1.auth import Logins
 from headscale.api.v1.body import answer
@@ -28,6 +31,7 @@ from headscale.sources.policy import PolicySource
 from headscale.state.writer import Writer
 
 BODY_MAX_BYTES: Final = 1024 * 1024
+PREFIX: Final = "/api"
 # What a kernel allows for the path of a Unix socket, its final zero byte included.
 SOCKET_PATH_MAX: Final = 108
 
@@ -50,15 +54,34 @@ async def serve_api(stack: AsyncExitStack, parts: ApiParts, *, path: Path, mode:
 
     The caller holds the database's lock, so that a socket that is there belongs to nobody.
     """
-    runner = web.AppRunner(api_app(parts), access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(socket_app(parts), access_log=None, shutdown_timeout=1.0, auto_decompress=False)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     await web.SockSite(runner, _bind(path, mode)).start()
     stack.callback(path.unlink, missing_ok=True)
 
 
-def api_app(parts: ApiParts) -> web.Application:
+def socket_app(parts: ApiParts) -> web.Application:
     """The API as an application of its own, without a login."""
+    app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[problems])
+    app.add_routes(api_routes(parts))
+    return app
+
+
+def mount_api(app: web.Application, parts: ApiParts) -> KeyDoor:
+    """Serve the API below /api of this application, to those who have a key."""
+    door = KeyDoor(parts.writer, parts.clock, body_max_bytes=BODY_MAX_BYTES)
+    api = web.Application(middlewares=[problems, door.admit])
+    api.add_routes(
+        web.RouteDef(route.method, route.path.removeprefix(PREFIX), route.handler, route.kwargs)
+        for route in api_routes(parts)
+    )
+    app.add_subapp(PREFIX, api)
+    return door
+
+
+def api_routes(parts: ApiParts) -> list[web.RouteDef]:
+    """Every route, with its whole path."""
     writer = parts.writer
 
     async def health(request: web.Request) -> web.Response:
@@ -66,17 +89,18 @@ def api_app(parts: ApiParts) -> web.Application:
         trouble = writer.snapshot.policy_problem
         return answer({"databaseConnectivity": True} | ({"policyProblem": trouble} if trouble else {}))
 
-    app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[problems])
-    app.add_routes([web.get("/api/v1/health", health)])
-    app.add_routes(Users(writer).routes())
-    app.add_routes(PreAuthKeys(writer, parts.clock).routes())
-    app.add_routes(Nodes(writer, parts.clock).routes())
-    app.add_routes(Pings(writer, parts.questions, parts.clock).routes())
-    app.add_routes(Policies(writer, parts.policy).routes())
-    app.add_routes(Logins(writer, parts.logins).routes())
-    app.add_routes(PreferencesApi(writer).routes())
-    app.add_routes(AuditLog(parts.audit_events).routes())
-    return app
+    return [
+        web.get("/api/v1/health", health),
+        *Users(writer).routes(),
+        *PreAuthKeys(writer, parts.clock).routes(),
+        *ApiKeys(writer, parts.clock).routes(),
+        *Nodes(writer, parts.clock).routes(),
+        *Pings(writer, parts.questions, parts.clock).routes(),
+        *Policies(writer, parts.policy).routes(),
+        *Logins(writer, parts.logins).routes(),
+        *PreferencesApi(writer).routes(),
+        *AuditLog(parts.audit_events).routes(),
+    ]
 
 
 def _bind(path: Path, mode: int) -> socket.socket:

@@ -5,6 +5,7 @@ import platform
 import click
 
 from headscale import __version__
+from headscale.cli.apikeys import apikeys
 from headscale.cli.audit import audit
 from headscale.cli.auth import auth
 from headscale.cli.client import call
@@ -63,6 +64,7 @@ def serve() -> None:
 root.add_command(users)
 root.add_command(preauthkeys)
 root.add_command(nodes)
+root.add_command(apikeys)
 root.add_command(audit)
 root.add_command(auth)
 root.add_command(policy)

@@ -3,13 +3,15 @@
 import json
 import sys
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from io import StringIO
 from typing import Any
 
 import click
 
 from headscale.cli.framework import session
+from headscale.configvalues import parse_long_duration
+from headscale.errors import Malformed
 
 
 def show(document: Any, *, text: str) -> None:
@@ -64,6 +66,14 @@ def moment(text: str | None) -> str:
     if not text:
         return "-"
     return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def lifetime(text: str) -> timedelta:
+    """What `--expiration` says; raises a usage error."""
+    try:
+        return parse_long_duration(text)
+    except Malformed as problem:
+        raise click.UsageError(f"--expiration: {problem}") from None
 
 
 def confirm(question: str) -> bool:

@@ -6,9 +6,7 @@ import click
 
 from headscale.cli.client import call
 from headscale.cli.framework import Command, Group
-from headscale.cli.output import moment, show, show_table
-from headscale.configvalues import parse_long_duration
-from headscale.errors import Malformed
+from headscale.cli.output import lifetime, moment, show, show_table
 
 
 @click.group(cls=Group, aliases=("preauthkey", "authkey", "pre"))
@@ -31,16 +29,12 @@ def create(
     user: str, reusable: bool, ephemeral: bool, expiration: str, tags: tuple[str, ...], preauthorized: bool
 ) -> None:
     """Create a key and print it: it cannot be shown again."""
-    try:
-        lifetime = parse_long_duration(expiration)
-    except Malformed as problem:
-        raise click.UsageError(f"--expiration: {problem}") from None
     body = {
         "user": user,
         "reusable": reusable,
         "ephemeral": ephemeral,
         "preauthorized": preauthorized,
-        "expiration": (datetime.now(UTC) + lifetime).isoformat(),
+        "expiration": (datetime.now(UTC) + lifetime(expiration)).isoformat(),
         "aclTags": [tag for listed in tags for tag in listed.split(",") if tag],
     }
     key = call("POST", "/api/v1/preauthkey", body=body)["preAuthKey"]

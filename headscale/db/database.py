@@ -26,6 +26,7 @@ from headscale.db.migrate import bring_up
 from headscale.errors import Unavailable
 from headscale.records import (
     Advance,
+    ApiKey,
     AuditEvent,
     Counter,
     Insert,
@@ -47,6 +48,7 @@ class Loaded:
 
     users: tuple[User, ...]
     pre_auth_keys: tuple[PreAuthKey, ...]
+    api_keys: tuple[ApiKey, ...]
     nodes: tuple[Node, ...]
     policy: PolicyText | None
     preferences: Preferences
@@ -71,6 +73,7 @@ class Database:
         async with self._reading() as connection:
             users = (await connection.execute(select(tables.users))).all()
             keys = (await connection.execute(select(tables.pre_auth_keys))).all()
+            api_keys = (await connection.execute(select(tables.api_keys))).all()
             nodes = (await connection.execute(select(tables.nodes))).all()
             counters = (await connection.execute(select(tables.counters))).all()
             preferences = (await connection.execute(select(tables.preferences))).one()
@@ -79,6 +82,7 @@ class Database:
         return Loaded(
             users=tuple(map(tables.user_of, users)),
             pre_auth_keys=tuple(map(tables.key_of, keys)),
+            api_keys=tuple(map(tables.api_key_of, api_keys)),
             nodes=tuple(tables.node_of(row, now) for row in nodes),
             policy=policy,
             preferences=tables.preferences_of(preferences),

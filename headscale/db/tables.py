@@ -32,6 +32,7 @@ from sqlalchemy.engine import Dialect
 
 from headscale.keys import DiscoKey, MachineKey, NodeKey
 from headscale.records import (
+    ApiKey,
     AttributeValue,
     AuditEvent,
     Counter,
@@ -148,6 +149,17 @@ pre_auth_keys = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("prefix", String(12), nullable=False, unique=True),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("expiration", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_seen", UtcDateTime),
+)
+
 nodes = Table(
     "nodes",
     metadata,
@@ -225,6 +237,8 @@ def table_of(record: Record) -> Table:
             return users
         case PreAuthKey():
             return pre_auth_keys
+        case ApiKey():
+            return api_keys
         case Node():
             return nodes
         case PolicyText():
@@ -255,6 +269,11 @@ def user_of(row: Any) -> User:
 def key_of(row: Any) -> PreAuthKey:
     """A `pre_auth_keys` row as a record."""
     return PreAuthKey(**row._mapping)
+
+
+def api_key_of(row: Any) -> ApiKey:
+    """An `api_keys` row as a record."""
+    return ApiKey(**row._mapping)
 
 
 def node_of(row: Any, now: datetime) -> Node:
@@ -291,4 +310,5 @@ COUNTED: dict[Counter, Table] = {
     Counter.PRE_AUTH_KEY: pre_auth_keys,
     Counter.POLICY: policies,
     Counter.AUDIT: audit_events,
+    Counter.API_KEY: api_keys,
 }

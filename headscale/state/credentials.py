@@ -29,17 +29,19 @@ SECRET_BYTES: Final = 32
 class KeySecret:
     """A freshly drawn key: shown once, then only its hash is left."""
 
+    kind: str
     prefix: str
     secret: str
 
     def reveal(self) -> str:
-        """The text that the user passes to `tailscale up --auth-key`."""
-        return f"hskey-auth-{self.prefix}-{self.secret}"
+        """The text that the user passes to `tailscale up --auth-key`, or a program to the API."""
+        return f"hskey-{self.kind}-{self.prefix}-{self.secret}"
 
 
-def draw_secret(random_bytes: bytes) -> KeySecret:
+def draw_secret(random_bytes: bytes, *, kind: str = "auth") -> KeySecret:
     """A key of the first 6 (prefix) and next 32 (secret) random bytes."""
     return KeySecret(
+        kind=kind,
         prefix=random_bytes[:PREFIX_BYTES].hex(),
         secret=random_bytes[PREFIX_BYTES : PREFIX_BYTES + SECRET_BYTES].hex(),
     )
@@ -70,7 +72,7 @@ def create_key(
     key = PreAuthKey(
         id=snapshot.last_key_id + 1,
         prefix=secret.prefix,
-        secret_hash=_hash(secret.secret),
+        secret_hash=hash_secret(secret.secret),
         user_id=user_id,
         tags=plain_tags(tags),
         reusable=reusable,
@@ -117,7 +119,7 @@ def recognise(snapshot: Snapshot, text: str) -> PreAuthKey:
     prefix, secret = found.groups() if found else ("", "")
     key = snapshot.pre_auth_keys.get(snapshot.key_by_prefix.get(prefix, 0))
     stored = key.secret_hash if key else bytes(hashlib.sha256().digest_size)
-    if not hmac.compare_digest(_hash(secret), stored) or key is None:
+    if not hmac.compare_digest(hash_secret(secret), stored) or key is None:
         raise Refused("invalid pre-auth key: it does not exist here or was deleted; ask for a new one")
     return key
 
@@ -138,5 +140,6 @@ def claim(snapshot: Snapshot, key: PreAuthKey) -> tuple[Snapshot, tuple[Write, .
     return put_key(snapshot, spent), (Update(spent),)
 
 
-def _hash(secret: str) -> bytes:
+def hash_secret(secret: str) -> bytes:
+    """What is kept of a secret."""
     return hashlib.sha256(secret.encode()).digest()

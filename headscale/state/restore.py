@@ -6,8 +6,17 @@ from datetime import datetime
 
 from immutables import Map
 
-from headscale.records import NO_PREFERENCES, Counter, Node, PreAuthKey, Preferences, TailnetSettings, User
-from headscale.state.snapshot import Snapshot, put_key, put_record, with_subjects
+from headscale.records import (
+    NO_PREFERENCES,
+    ApiKey,
+    Counter,
+    Node,
+    PreAuthKey,
+    Preferences,
+    TailnetSettings,
+    User,
+)
+from headscale.state.snapshot import Snapshot, put_api_key, put_key, put_record, with_subjects
 from headscale.tailcfg.derpmap import DERPMap
 from headscale.tailcfg.dns import DNSRecord
 
@@ -20,6 +29,7 @@ def restore(
     users: Iterable[User],
     pre_auth_keys: Iterable[PreAuthKey],
     nodes: Iterable[Node],
+    api_keys: Iterable[ApiKey] = (),
     last_ids: Mapping[Counter, int],
     preferences: Preferences = NO_PREFERENCES,
     now: datetime,
@@ -31,6 +41,8 @@ def restore(
     )
     for key in pre_auth_keys:
         snapshot = put_key(snapshot, key)
+    for api_key in api_keys:
+        snapshot = put_api_key(snapshot, api_key)
     for node in nodes:
         snapshot = put_record(snapshot, node)
     return replace(
@@ -41,4 +53,5 @@ def restore(
         last_key_id=max(snapshot.last_key_id, last_ids.get(Counter.PRE_AUTH_KEY, 0)),
         last_policy_id=last_ids.get(Counter.POLICY, 0),
         last_audit_id=last_ids.get(Counter.AUDIT, 0),
+        last_api_key_id=max(snapshot.last_api_key_id, last_ids.get(Counter.API_KEY, 0)),
     )

@@ -21,6 +21,7 @@ from headscale.policy.subjects import EXIT_ROUTES, Network, Person
 from headscale.records import (
     NO_PREFERENCES,
     Address,
+    ApiKey,
     Node,
     PolicyText,
     PreAuthKey,
@@ -63,11 +64,13 @@ class Snapshot:
     users: Map[int, User] = field(default_factory=Map)
     nodes: Map[int, Node] = field(default_factory=Map)
     pre_auth_keys: Map[int, PreAuthKey] = field(default_factory=Map)
+    api_keys: Map[int, ApiKey] = field(default_factory=Map)
     node_by_key: Map[NodeKey, int] = field(default_factory=Map)
     nodes_by_machine: Map[MachineKey, frozenset[int]] = field(default_factory=Map)
     node_by_name: Map[str, int] = field(default_factory=Map)
     node_by_address: Map[Address, int] = field(default_factory=Map)
     key_by_prefix: Map[str, int] = field(default_factory=Map)
+    api_key_by_prefix: Map[str, int] = field(default_factory=Map)
     released: Map[Address, datetime] = field(default_factory=Map)
     last_ipv4: IPv4Address | None = None
     last_ipv6: IPv6Address | None = None
@@ -76,6 +79,7 @@ class Snapshot:
     last_key_id: int = 0
     last_policy_id: int = 0
     last_audit_id: int = 0
+    last_api_key_id: int = 0
 
     @property
     def needs_approval(self) -> bool:
@@ -182,6 +186,25 @@ def drop_key(snapshot: Snapshot, key: PreAuthKey) -> Snapshot:
         snapshot,
         pre_auth_keys=snapshot.pre_auth_keys.delete(key.id),
         key_by_prefix=snapshot.key_by_prefix.delete(key.prefix),
+    )
+
+
+def put_api_key(snapshot: Snapshot, key: ApiKey) -> Snapshot:
+    """The snapshot with this API key new or changed; a prefix never changes."""
+    return replace(
+        snapshot,
+        api_keys=snapshot.api_keys.set(key.id, key),
+        api_key_by_prefix=snapshot.api_key_by_prefix.set(key.prefix, key.id),
+        last_api_key_id=max(snapshot.last_api_key_id, key.id),
+    )
+
+
+def drop_api_key(snapshot: Snapshot, key: ApiKey) -> Snapshot:
+    """The snapshot without this API key."""
+    return replace(
+        snapshot,
+        api_keys=snapshot.api_keys.delete(key.id),
+        api_key_by_prefix=snapshot.api_key_by_prefix.delete(key.prefix),
     )
 
 

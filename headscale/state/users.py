@@ -80,6 +80,16 @@ def find_user(snapshot: Snapshot, user_id: int) -> User:
     return user
 
 
+def user_named(snapshot: Snapshot, name: str) -> User:
+    """The one user of this name; raises NotFound, or Malformed when there are several."""
+    found = [user for user in snapshot.users.values() if user.name == name]
+    if not found:
+        raise NotFound(f"no user is named {name[:80]!r}")
+    if len(found) > 1:
+        raise Malformed(f"{len(found)} users are named {name[:80]!r}: rename one of them first")
+    return found[0]
+
+
 def check_name(snapshot: Snapshot, name: str) -> None:
     """Raises Malformed for a name that policies could not refer to, Conflict for one that is taken."""
     if not NAME_MIN <= len(name) <= NAME_MAX or not _NAME.fullmatch(name):

@@ -235,6 +235,14 @@ async def test_verbs_round_trip(server: InProcessServer) -> None:
     listed = (await asked("preauthkeys", "list"))[0]
     assert (listed["key"][-4:], listed["reusable"], listed["ephemeral"]) == ("-***", True, True)
     assert (await asked("nodes", "delete", "-i", "1", "--force")) == {}
+    for word in ("apikeys", "api"):
+        assert (await asked(word, "create", "-e", "30d"))["apiKey"].startswith("hskey-api-")
+    first, second = await asked("apikey", "ls")
+    assert (await asked("apikeys", "revoke", "-p", first["prefix"])) == {}
+    assert (await asked("apikeys", "list"))[0]["expiration"] < first["expiration"]
+    assert (await asked("apikeys", "remove", "-i", second["id"])) == {}
+    assert (await asked("apikeys", "delete", "--prefix", first["prefix"])) == {}
+    assert (await asked("apikeys", "list")) == []
     for number in ("1", "2"):
         assert (await asked("preauthkeys", "delete", "-i", number)) == {}
     assert (await asked("users", "destroy", "-n", "alicia", "--force")) == {}

@@ -27,6 +27,7 @@ from headscale.errors import Unavailable
 from headscale.keys import DiscoKey
 from headscale.records import (
     Advance,
+    ApiKey,
     Counter,
     Delete,
     Insert,
@@ -64,6 +65,9 @@ KEY = PreAuthKey(
     preauthorized=True,
     expiration=NOW,
     created_at=NOW,
+)
+API_KEY = ApiKey(
+    id=4, prefix="ba9876543210", secret_hash=bytes(32), expiration=NOW, created_at=NOW, last_seen=NOW
 )
 FULL = node(
     3,
@@ -127,11 +131,12 @@ async def reopened(database: Database, path: Path, now: datetime = NOW) -> Loade
 async def test_every_record_comes_back_as_it_was(path: Path) -> None:
     """Every field of every kind, after a restart."""
     database = await open_sqlite(path)
-    writes = [Insert(ALICE), Insert(BOB), Insert(KEY), Insert(FULL), Insert(PLAIN), Advance(Counter.NODE, 9)]
-    await database.commit(writes)
+    records = (ALICE, BOB, KEY, API_KEY, FULL, PLAIN)
+    await database.commit([*map(Insert, records), Advance(Counter.NODE, 9)])
     loaded = await reopened(database, path)
     assert loaded.users == (ALICE, BOB)
     assert loaded.pre_auth_keys == (KEY,)
+    assert loaded.api_keys == (API_KEY,)
     assert loaded.nodes == (FULL, PLAIN)
     assert loaded.policy is None
     assert loaded.last_ids == {
@@ -140,6 +145,7 @@ async def test_every_record_comes_back_as_it_was(path: Path) -> None:
         Counter.PRE_AUTH_KEY: 0,
         Counter.POLICY: 0,
         Counter.AUDIT: 0,
+        Counter.API_KEY: 0,
     }
 
 
@@ -175,7 +181,7 @@ def made_by(revision: str, path: Path) -> None:
     engine.dispose()
 
 
-@pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004"])
 async def test_a_database_of_an_earlier_version_is_brought_up_and_keeps_all(
     path: Path, revision: str
 ) -> None:

@@ -74,7 +74,7 @@ async def test_search_engines_are_told_to_stay_out(http: aiohttp.ClientSession) 
         ("GET", "/health", 200),
         ("GET", "/key", 400),
         ("GET", "/nothing/here", 404),
-        ("GET", "/api/v1/user", 404),
+        ("GET", "/api/v1/user", 401),
         ("POST", "/machine/register", 404),
         ("DELETE", "/health", 405),
         ("GET", "/verify", 405),

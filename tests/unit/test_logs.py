@@ -31,6 +31,12 @@ def test_a_pre_auth_key_keeps_its_prefix_only() -> None:
     assert KEY.secret not in text
 
 
+def test_an_api_key_keeps_its_prefix_only() -> None:
+    key = draw_secret(bytes(range(38)), kind="api")
+    assert logs.redact(key.reveal()) == f"hskey-api-{key.prefix}-[redacted]"
+    assert key.secret not in repr(key)
+
+
 def test_a_private_key_is_taken_out() -> None:
     assert logs.redact(f"read {PRIVATE.reveal()}") == "read privkey:[redacted]"
     assert PRIVATE.raw.hex() not in repr(PRIVATE)

@@ -1,5 +1,6 @@
 """/api/v1/auth: an administrator decides about a login that waits."""
 
+import asyncio
 from functools import partial
 
 import msgspec
@@ -7,11 +8,12 @@ from aiohttp import web
 
 from headscale.api.v1.body import answer, read_body
 from headscale.api.v1.objects import node_object
-from headscale.errors import Malformed, NotFound
+from headscale.errors import Malformed
 from headscale.login.pending import PendingLogin, PendingLogins
 from headscale.records import Node, RegisterMethod, User
 from headscale.state.admission import Registered
 from headscale.state.login import log_in
+from headscale.state.users import user_named
 from headscale.state.writer import Writer
 
 REJECTED = "an administrator turned this login away"
@@ -71,8 +73,8 @@ class Logins:
 
     async def _register(self, user_name: str, login_id: str) -> web.Response:
         login = self._logins.find(login_id)
-        node = await self._let_in(login, self._user(user_name))
-        self._logins.approve(login)
+        # A caller that hangs up in the middle must not leave a device waiting that is in.
+        node = await asyncio.shield(self._let_in(login, user_named(self._writer.snapshot, user_name)))
         return answer({"node": node_object(self._writer.snapshot, node)})
 
     async def _let_in(self, login: PendingLogin, user: User) -> Node:
@@ -80,12 +82,5 @@ class Logins:
             partial(log_in, request=login.request, user_id=user.id, method=RegisterMethod.CLI, vouched=True)
         )
         assert isinstance(outcome, Registered)
+        self._logins.approve(login)
         return outcome.node
-
-    def _user(self, name: str) -> User:
-        found = [user for user in self._writer.snapshot.users.values() if user.name == name]
-        if not found:
-            raise NotFound(f"no user is named {name[:80]!r}")
-        if len(found) > 1:
-            raise Malformed(f"{len(found)} users are named {name[:80]!r}: rename one of them first")
-        return found[0]

@@ -4,6 +4,7 @@ Input is lenient as in headscale up to 0.29: any content type, unknown fields ig
 string, because JavaScript cannot hold it as a number.
 """
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
@@ -17,11 +18,18 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 # The database's widest integer.
 ID_MAX: Final = 2**63 - 1
+# For the whole of a body; nobody may hold a request open by sending it a byte at a time.
+BODY_READ_S: Final = 30.0
 
 
 async def read_body(request: web.Request, wanted: type[T]) -> T:
-    """The body as `wanted`; an empty one is an empty object. Raises Malformed."""
-    return decode_request(await request.read() or b"{}", wanted)
+    """The body as `wanted`; an empty one is an empty object. Raises Malformed, or HTTP errors for size and time."""
+    try:
+        async with asyncio.timeout(BODY_READ_S):
+            body = await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text=f"the body did not arrive within {BODY_READ_S:g} seconds") from None
+    return decode_request(body or b"{}", wanted)
 
 
 def parse_id(text: str, what: str) -> int:

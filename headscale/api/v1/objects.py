@@ -11,6 +11,7 @@ import msgspec
 from headscale import records
 from headscale.policy.subjects import EXIT_ROUTES
 from headscale.records import TAGGED_LOGIN, TAGGED_USER_ID
+from headscale.state.apikeys import masked_api_key
 from headscale.state.credentials import masked
 from headscale.state.routes import in_force
 from headscale.state.snapshot import LONG_AGO, Snapshot
@@ -44,6 +45,16 @@ class PreAuthKey(msgspec.Struct, frozen=True, rename="camel"):
     preauthorized: bool
 
 
+class ApiKey(msgspec.Struct, frozen=True, rename="camel"):
+    """An API key; `prefix` is the masked form."""
+
+    id: str
+    prefix: str
+    expiration: datetime | None
+    created_at: datetime
+    last_seen: datetime | None
+
+
 class Node(msgspec.Struct, frozen=True, rename="camel"):
     """A node. `authorized` is ours: whether it is in, or still waits for approval."""
 
@@ -73,6 +84,8 @@ _METHODS = {
     records.RegisterMethod.CLI: "REGISTER_METHOD_CLI",
     records.RegisterMethod.OIDC: "REGISTER_METHOD_OIDC",
 }
+# Of a node that is none yet.
+UNSPECIFIED = "REGISTER_METHOD_UNSPECIFIED"
 # Whom a list shows as the owner of tagged nodes; a single node shows nobody.
 _TAGGED = User(str(TAGGED_USER_ID), TAGGED_LOGIN, LONG_AGO, "Tagged Devices", "", "", "", "")
 
@@ -108,8 +121,25 @@ def key_object(snapshot: Snapshot, key: records.PreAuthKey, *, text: str | None 
     )
 
 
-def node_object(snapshot: Snapshot, node: records.Node, *, in_list: bool = False) -> Node:
-    """The node as v1 shows it, alone or in a list."""
+def api_key_object(key: records.ApiKey) -> ApiKey:
+    """The key as v1 shows it; its whole text is only ever in the answer that creates it."""
+    return ApiKey(
+        id=str(key.id),
+        prefix=masked_api_key(key),
+        expiration=key.expiration,
+        created_at=key.created_at,
+        last_seen=key.last_seen,
+    )
+
+
+def node_object(
+    snapshot: Snapshot, node: records.Node, *, in_list: bool = False, with_primaries: bool = False
+) -> Node:
+    """The node as v1 shows it, alone or in a list.
+
+    `subnet_routes` is what others go through it for, in a list; alone it is empty, or `with_primaries` without exit
+    routes. (So it is with the peer.)
+    """
     owner = snapshot.users.get(node.user_id or 0)
     key = snapshot.pre_auth_keys.get(node.auth_key_id or 0)
     return Node(
@@ -129,13 +159,14 @@ def node_object(snapshot: Snapshot, node: records.Node, *, in_list: bool = False
         online=node.online,
         approved_routes=node.approved_routes,
         available_routes=node.hostinfo.routable_ips,
-        subnet_routes=_served(snapshot, node) if in_list else (),
+        subnet_routes=_served(snapshot, node, exits=in_list) if in_list or with_primaries else (),
         tags=node.tags,
         authorized=node.authorized,
     )
 
 
-def _served(snapshot: Snapshot, node: records.Node) -> tuple[str, ...]:
+def _served(snapshot: Snapshot, node: records.Node, *, exits: bool) -> tuple[str, ...]:
     """What others go through this node for: subnets of which it is primary, and exit routes."""
-    routes = (r for r in in_force(node) if r in EXIT_ROUTES or snapshot.primaries.get(r) == node.id)
+    primaries = snapshot.primaries
+    routes = (r for r in in_force(node) if (exits if r in EXIT_ROUTES else primaries.get(r) == node.id))
     return tuple(map(str, routes))

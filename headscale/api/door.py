@@ -1,0 +1,89 @@
+"""The API's door on the main listener: who may come in, and how much they may send.
+
+`Authorization: Bearer <API key>`, for every path below /api but the public ones, unknown paths included. Whoever may
+come in may do everything, as on the Unix socket. The answer to everybody else is one and the same.
+"""
+
+import asyncio
+import logging
+from functools import partial
+from typing import Final
+
+import msgspec
+from aiohttp import hdrs, web
+
+from headscale.api.problems import PROBLEM_TYPE, Handler
+from headscale.clock import Clock
+from headscale.errors import Refused, Unavailable
+from headscale.records import ApiKey
+from headscale.state.apikeys import is_seen_late, mark_api_key_seen, recognise_api_key
+from headscale.state.writer import Writer
+
+log = logging.getLogger(__name__)
+
+# Word for word the peer's, which has no `errors` here.
+_UNAUTHORIZED: Final = msgspec.json.encode({"title": "Unauthorized", "status": 401, "detail": "Unauthorized"})
+_PLAIN_ENCODINGS: Final = frozenset({"", "identity"})
+
+
+class KeyDoor:
+    """Lets requests in that carry an API key. It notes when each key was used last, beside the requests."""
+
+    def __init__(self, writer: Writer, clock: Clock, *, body_max_bytes: int) -> None:
+        self._writer = writer
+        self._clock = clock
+        self._body_max_bytes = body_max_bytes
+        self._noting: dict[int, asyncio.Task[None]] = {}
+
+    @web.middleware
+    async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse, or pass on with the cap that bodies have here (a route may raise its own)."""
+        if not is_public(request):
+            try:
+                key = recognise_api_key(self._writer.snapshot, _bearer(request), self._clock.now())
+            except Refused:
+                return _unauthorized()
+            self._note(key)
+        # Nothing on this listener unpacks a body, so that there is no bomb to defuse.
+        if request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower() not in _PLAIN_ENCODINGS:
+            raise web.HTTPUnsupportedMediaType(text="send the body as it is, without a Content-Encoding")
+        return await handler(request.clone(client_max_size=self._body_max_bytes))
+
+    async def close(self) -> None:
+        """Let what is being noted be noted."""
+        await asyncio.gather(*self._noting.values(), return_exceptions=True)
+
+    def _note(self, key: ApiKey) -> None:
+        if key.id in self._noting or not is_seen_late(key, self._clock.now()):
+            return
+        task = asyncio.create_task(self._mark_seen(key.id), name="API key seen")
+        self._noting[key.id] = task
+        task.add_done_callback(lambda _: self._noting.pop(key.id, None))
+
+    async def _mark_seen(self, key_id: int) -> None:
+        try:
+            await self._writer.apply(partial(mark_api_key_seen, key_id=key_id))
+        except Unavailable as problem:
+            log.warning("the use of API key %d is not noted: %s", key_id, problem)
+
+
+def is_public(request: web.Request) -> bool:
+    """Whether everybody may ask this."""
+    resource = request.match_info.route.resource
+    return resource is not None and resource.canonical in PUBLIC
+
+
+# Descriptions of the API, and nothing of the tailnet.
+PUBLIC: Final[frozenset[str]] = frozenset()
+
+
+def _bearer(request: web.Request) -> str:
+    """The credential of the one Authorization header; empty when there is none, or more than one."""
+    given = request.headers.getall(hdrs.AUTHORIZATION, [])
+    scheme, _, credential = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+    return credential.strip() if scheme.lower() == "bearer" else ""
+
+
+def _unauthorized() -> web.Response:
+    headers = {hdrs.WWW_AUTHENTICATE: "Bearer"}
+    return web.Response(status=401, body=_UNAUTHORIZED, content_type=PROBLEM_TYPE, headers=headers)

@@ -1,0 +1,51 @@
+"""The two doors to the API: the Unix socket, and the main listener with an API key."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+from unittest.mock import Mock
+
+import aiohttp
+
+from harness.servers.inprocess import InProcessServer
+from headscale.api.server import api_routes
+
+# Every route of the API: method and path.
+ROUTES = [(route.method, route.path) for route in api_routes(Mock())]
+
+
+class Door:
+    """Asks the API through one of its doors."""
+
+    def __init__(self, session: aiohttp.ClientSession, headers: Mapping[str, str]) -> None:
+        self._session = session
+        self._headers = headers
+
+    async def __call__(self, method: str, path: str, body: object = None, **more: Any) -> tuple[int, Any]:
+        """The status and the document; `path` is what follows /api/v1/."""
+        headers = {**self._headers, **more.pop("headers", {})}
+        url = f"/api/v1/{path.removeprefix('/api/v1/')}"
+        async with self._session.request(method, url, json=body, headers=headers, **more) as answer:
+            if answer.status != 200:
+                assert answer.content_type == "application/problem+json"
+            return answer.status, await answer.json(content_type=None)
+
+    def with_headers(self, **headers: str) -> "Door":
+        """The same door for somebody else."""
+        return Door(self._session, headers)
+
+    def with_key(self, text: str) -> "Door":
+        """The same door with this credential."""
+        return self.with_headers(Authorization=f"Bearer {text}")
+
+
+@asynccontextmanager
+async def doors_of(server: InProcessServer) -> AsyncIterator[tuple[Door, Door]]:
+    """The socket, and the main listener without a key."""
+    async with AsyncExitStack() as stack:
+        connector = aiohttp.UnixConnector(str(server.settings.socket))
+        socket = await stack.enter_async_context(
+            aiohttp.ClientSession("http://headscale", connector=connector)
+        )
+        main = await stack.enter_async_context(aiohttp.ClientSession(server.url))
+        yield Door(socket, {}), Door(main, {})
