@@ -17,6 +17,7 @@ from headscale.api.v1.apikeys import ApiKeys
 from headscale.api.v1.audit import AuditEvents, AuditLog
 from headscale.api.v1.auth import Logins
 from headscale.api.v1.body import answer
+from headscale.api.v1.debug import Debug
 from headscale.api.v1.nodes import Nodes
 from headscale.api.v1.pings import Pings
 from headscale.api.v1.policy import Policies
@@ -98,6 +99,7 @@ def api_routes(parts: ApiParts) -> list[web.RouteDef]:
         *Pings(writer, parts.questions, parts.clock).routes(),
         *Policies(writer, parts.policy).routes(),
         *Logins(writer, parts.logins).routes(),
+        *Debug(writer, parts.logins, parts.clock).routes(),
         *PreferencesApi(writer).routes(),
         *AuditLog(parts.audit_events).routes(),
     ]

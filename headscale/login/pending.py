@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Final
 
 from headscale.clock import Clock
-from headscale.errors import Malformed, NotFound
+from headscale.errors import Conflict, Malformed, NotFound
 from headscale.state.admission import Request
 
 # The peer's form, which its command line and pages check: 12 random bytes.
@@ -85,8 +85,11 @@ class PendingLogins:
     def __len__(self) -> int:
         return len(self._logins)
 
-    def open(self, request: Request, source: str) -> PendingLogin:
-        """A login for this request, in place of one that the same node key waits in already."""
+    def open(self, request: Request, source: str, *, login_id: str | None = None) -> PendingLogin:
+        """A login for this request, in place of one that the same node key waits in already.
+
+        Its id is drawn, unless there is one that `check_free` has seen.
+        """
         self.sweep()
         same = [login for login in self._logins.values() if _is_same_client(login, request)]
         of_source = [login for login in self._logins.values() if login.source == source and login not in same]
@@ -96,7 +99,7 @@ class PendingLogins:
         while len(self._logins) >= self._at_most:
             self._end(next(iter(self._logins.values())), Lapsed())
         login = PendingLogin(
-            id=PREFIX + self._random_bytes(ID_BYTES).hex(),
+            id=login_id or PREFIX + self._random_bytes(ID_BYTES).hex(),
             request=request,
             source=source,
             lapses_at=self._clock.monotonic() + self._lifetime_s,
@@ -112,8 +115,7 @@ class PendingLogins:
 
     def find(self, login_id: str) -> PendingLogin:
         """The login with this id; raises Malformed for what is no id, NotFound when it does not wait (any more)."""
-        if not _ID.fullmatch(login_id):
-            raise Malformed(f"{login_id[:60]!r} is not a login's id: expected {PREFIX} and 24 hex digits")
+        _check_id(login_id)
         self.sweep()
         login = self._logins.get(login_id)
         if login is None:
@@ -122,6 +124,13 @@ class PendingLogins:
                 "with `tailscale up` and use the new id"
             )
         return login
+
+    def check_free(self, login_id: str) -> None:
+        """Raises Malformed for what is no id, Conflict for one under which a login waits."""
+        _check_id(login_id)
+        self.sweep()
+        if login_id in self._logins:
+            raise Conflict("a login with this id is waiting already")
 
     def approve(self, login: PendingLogin) -> None:
         """The node is in: who waits learns it."""
@@ -140,6 +149,11 @@ class PendingLogins:
     def _end(self, login: PendingLogin, verdict: Verdict) -> None:
         self._logins.pop(login.id, None)
         login.end(verdict)
+
+
+def _check_id(login_id: str) -> None:
+    if not _ID.fullmatch(login_id):
+        raise Malformed(f"{login_id[:60]!r} is not a login's id: expected {PREFIX} and 24 hex digits")
 
 
 def _is_same_client(login: PendingLogin, request: Request) -> bool:

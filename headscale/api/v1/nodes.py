@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from functools import partial
+from typing import Final
 
 import msgspec
 from aiohttp import web
@@ -9,11 +10,14 @@ from aiohttp import web
 from headscale.api.v1.body import answer, in_utc, parse_id, read_body
 from headscale.api.v1.objects import node_object
 from headscale.clock import Clock
-from headscale.errors import Conflict, Malformed, NotFound
+from headscale.errors import Conflict, Malformed
 from headscale.records import Node
+from headscale.state.approvals import approve_routes
+from headscale.state.backfill import backfill_addresses
 from headscale.state.nodes import delete_node, expire_node, find_node, rename_node
 from headscale.state.preferences import authorize_node
 from headscale.state.tags import set_tags
+from headscale.state.users import user_named
 from headscale.state.writer import Writer
 
 
@@ -30,6 +34,12 @@ class Tags(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
 
 
+class Routes(msgspec.Struct, frozen=True):
+    """All routes of the node that are to be approved."""
+
+    routes: tuple[str, ...] = ()
+
+
 class Authorization(msgspec.Struct, frozen=True):
     """Whether the node is in; nothing at all means yes."""
 
@@ -37,7 +47,7 @@ class Authorization(msgspec.Struct, frozen=True):
 
 
 class Nodes:
-    """List, get, rename, expire, tag, authorize, delete."""
+    """List, get, rename, expire, tag, approve routes of, authorize, delete, give addresses to."""
 
     def __init__(self, writer: Writer, clock: Clock) -> None:
         self._writer = writer
@@ -52,7 +62,9 @@ class Nodes:
             web.post("/api/v1/node/{id}/expire", self.expire),
             web.post("/api/v1/node/{id}/rename/{name}", self.rename),
             web.post("/api/v1/node/{id}/tags", self.tag),
+            web.post("/api/v1/node/{id}/approve_routes", self.approve_routes),
             web.post("/api/v1/node/{id}/authorize", self.authorize),
+            web.post("/api/v1/node/backfillips", self.backfill),
         ]
 
     async def list(self, request: web.Request) -> web.Response:
@@ -60,10 +72,7 @@ class Nodes:
         snapshot = self._writer.snapshot
         nodes = sorted(snapshot.nodes.values(), key=lambda node: node.id)
         if name := request.query.get("user"):
-            owner = next((user for user in snapshot.users.values() if user.name == name), None)
-            if owner is None:
-                raise NotFound(f"no user is named {name[:80]!r}")
-            nodes = snapshot.nodes_owned_by(owner.id)
+            nodes = snapshot.nodes_owned_by(user_named(snapshot, name).id)
         return answer({"nodes": [node_object(snapshot, node, in_list=True) for node in nodes]})
 
     async def get(self, request: web.Request) -> web.Response:
@@ -101,6 +110,19 @@ class Nodes:
         asked = await read_body(request, Tags)
         return self._one(await self._writer.apply(partial(set_tags, node_id=_id(request), tags=asked.tags)))
 
+    async def approve_routes(self, request: web.Request) -> web.Response:
+        """These routes are approved and no others; the answer's subnetRoutes are those that this node serves."""
+        asked = await read_body(request, Routes)
+        step = partial(approve_routes, node_id=_id(request), routes=asked.routes)
+        node = await self._writer.apply(step)
+        return answer({"node": node_object(self._writer.snapshot, node, with_primaries=True)})
+
+    async def backfill(self, request: web.Request) -> web.Response:
+        """Addresses of each configured family for every node; the answer says what changed."""
+        if request.query.get("confirmed", "").lower() not in _YES:
+            raise Malformed("not confirmed, aborting: add ?confirmed=true")
+        return answer({"changes": await self._writer.apply(backfill_addresses)})
+
     async def authorize(self, request: web.Request) -> web.Response:
         """Let a node in that waits for approval, or make it wait again (ours; the peer approves no devices)."""
         asked = await read_body(request, Authorization)
@@ -111,6 +133,10 @@ class Nodes:
         return answer({"node": node_object(self._writer.snapshot, node)})
 
 
+# What the peer's parser takes for true.
+_YES: Final = frozenset({"1", "t", "true"})
+
+
 def _id(request: web.Request) -> int:
     return parse_id(request.match_info["id"], "node")
 
@@ -118,7 +144,7 @@ def _id(request: web.Request) -> int:
 def _from_query(told: dict[str, str]) -> Expiry:
     try:
         return msgspec.convert(
-            {**told, "disableExpiry": told.get("disableExpiry", "").lower() in ("1", "true")}, Expiry
+            {**told, "disableExpiry": told.get("disableExpiry", "").lower() in _YES}, Expiry
         )
     except msgspec.ValidationError as problem:
         raise Malformed(f"expiry: {problem}") from None

@@ -5,6 +5,9 @@ from ipaddress import ip_network
 
 import pytest
 
+from headscale.errors import Malformed
+from headscale.records import Update
+from headscale.state.approvals import approve_routes
 from headscale.state.presence import arrive, leave
 from headscale.state.routes import (
     ADVERTISED_MAX,
@@ -138,3 +141,39 @@ def test_texts_are_parsed_once() -> None:
     """Every viewer's map asks for them."""
     assert network_of("10.1.0.0/16") is network_of("10.1.0.0/16")
     assert plain_routes(["::/0", "bad"]) == ("::/0",)
+
+
+def test_an_administrators_list_takes_the_place_of_what_was_approved() -> None:
+    """Sorted, each once, without host bits; none at all takes everything back."""
+    snapshot = with_nodes(tailnet("alice"), router(1, "10.1.0.0/16", "10.2.0.0/16", online=True))
+    effect = approve_routes(snapshot, moment(), node_id=1, routes=("10.2.1.1/16", "192.0.2.0/24"))
+    assert effect.result.approved_routes == ("10.2.0.0/16", "192.0.2.0/24")
+    assert dict(effect.snapshot.primaries) == {ip_network("10.2.0.0/16"): 1}
+    assert (effect.touched, effect.writes) == ({1}, (Update(effect.result),))
+    again = approve_routes(effect.snapshot, moment(), node_id=1, routes=("192.0.2.0/24", "10.2.0.0/16"))
+    assert (again.snapshot, again.writes) == (effect.snapshot, ())
+    assert approve_routes(snapshot, moment(), node_id=1, routes=()).result.approved_routes == ()
+
+
+@pytest.mark.parametrize("route", ["0.0.0.0/0", "::/0"])
+def test_one_approved_exit_route_stands_for_both(route: str) -> None:
+    snapshot = with_nodes(tailnet("alice"), node(1))
+    effect = approve_routes(snapshot, moment(), node_id=1, routes=(route, "10.0.0.0/8"))
+    assert effect.result.approved_routes == ("0.0.0.0/0", "10.0.0.0/8", "::/0")
+
+
+@pytest.mark.parametrize("route", ["", "x", "10.0.0.0", "10.0.0.0/33", "10/8", "fe80::%1/64", " 10.0.0.0/8"])
+def test_what_is_no_prefix_cannot_be_approved(route: str) -> None:
+    snapshot = with_nodes(tailnet("alice"), node(1))
+    with pytest.raises(Malformed, match="is not a route"):
+        approve_routes(snapshot, moment(), node_id=1, routes=("10.0.0.0/8", route))
+
+
+def test_no_more_routes_are_approved_than_are_looked_at() -> None:
+    snapshot = with_nodes(tailnet("alice"), node(1))
+    routes = tuple(f"10.{number >> 8}.{number & 255}.0/24" for number in range(ADVERTISED_MAX + 1))
+    assert (
+        len(approve_routes(snapshot, moment(), node_id=1, routes=routes[1:]).result.approved_routes) == 4096
+    )
+    with pytest.raises(Malformed, match="at most 4096"):
+        approve_routes(snapshot, moment(), node_id=1, routes=routes)
