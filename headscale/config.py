@@ -133,4 +133,7 @@ class Config:
     log_level: str = "info"
     log_json: bool = False
     cli_timeout: timedelta = timedelta(seconds=5)
+    cli_address: str = ""
+    cli_api_key: str = field(default="", repr=False)
+    cli_insecure: bool = False
     later: tuple[str, ...] = field(default=())

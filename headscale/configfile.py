@@ -222,6 +222,9 @@ def _assemble(
         log_level=values.get("log.level", "info"),
         log_json=values.get("log.format", "text") == "json",
         cli_timeout=values.get("cli.timeout", timedelta(seconds=5)),
+        cli_address=values.get("cli.address", ""),
+        cli_api_key=values.get("cli.api_key", ""),
+        cli_insecure=values.get("cli.insecure", False),
         later=tuple(
             name for name in sorted(given) if KEYS[name].later and given[name].value not in (None, "")
         ),

@@ -9,8 +9,11 @@ from headscale.cli.apikeys import apikeys
 from headscale.cli.audit import audit
 from headscale.cli.auth import auth
 from headscale.cli.client import call
+from headscale.cli.completion import completion
 from headscale.cli.configfiles import check_sources
+from headscale.cli.debug import debug
 from headscale.cli.framework import Command, Group, run, session
+from headscale.cli.generate import generate
 from headscale.cli.nodes import nodes
 from headscale.cli.output import show
 from headscale.cli.policy import check_file, policy
@@ -23,6 +26,21 @@ from headscale.config import PolicyMode
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 def root() -> None:
     """A self-hosted control server for Tailscale clients."""
+
+
+@root.command(name="help", cls=Command)
+@click.argument("words", nargs=-1, metavar="[COMMAND]...")
+@click.pass_context
+def show_help(context: click.Context, words: tuple[str, ...]) -> None:
+    """Show how a command is used."""
+    command: click.Command = root
+    at = context.find_root()
+    for word in words:
+        found = command.get_command(at, word) if isinstance(command, click.Group) else None
+        if found is None:
+            raise click.UsageError(f"No such command {word!r}.")
+        command, at = found, click.Context(found, info_name=found.name, parent=at)
+    click.echo(command.get_help(at))
 
 
 @root.command(cls=Command)
@@ -69,6 +87,9 @@ root.add_command(audit)
 root.add_command(auth)
 root.add_command(policy)
 root.add_command(settings)
+root.add_command(generate)
+root.add_command(completion)
+root.add_command(debug)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from headscale.cli.client import Patience, call, segment
-from headscale.cli.framework import Command, Group
+from headscale.cli.framework import Command, Failed, Group
 from headscale.cli.output import confirm, moment, show, show_table
 
 # Longer than the server waits for the client.
@@ -38,6 +38,51 @@ def list_nodes(user: str | None) -> None:
         "Expired",
     )
     show_table(found, columns, [_row(node) for node in found])
+
+
+@nodes.command(name="list-routes", cls=Command, aliases=("lsr", "routes"))
+@click.option("-i", "--identifier", default="", help="Only those of the node with this ID.")
+def list_routes(identifier: str) -> None:
+    """List nodes that advertise routes, or have some approved: which, and what of it goes through them."""
+    found = call("GET", "/api/v1/node")["nodes"]
+    if identifier:
+        found = [node for node in found if node["id"] == identifier]
+        if not found:
+            raise Failed(f"no node has the id {identifier}")
+    found = [node for node in found if node["availableRoutes"] or node["approvedRoutes"]]
+    columns = ("ID", "Hostname", "Approved", "Available", "Serving (Primary)")
+    rows = [
+        (
+            node["id"],
+            node["givenName"],
+            *(", ".join(node[kind]) for kind in ("approvedRoutes", "availableRoutes", "subnetRoutes")),
+        )
+        for node in found
+    ]
+    show_table(found, columns, rows)
+
+
+@nodes.command(name="approve-routes", cls=Command)
+@click.option("-i", "--identifier", required=True, help="The node's ID.")
+@click.option(
+    "-r", "--routes", multiple=True, required=True, help='All that are to be approved; "" for none.'
+)
+def approve_routes(identifier: str, routes: tuple[str, ...]) -> None:
+    """Approve routes of a node, and take back all others."""
+    wanted = [route.strip() for listed in routes for route in listed.split(",") if route.strip()]
+    path = f"/api/v1/node/{segment(identifier)}/approve_routes"
+    node = call("POST", path, body={"routes": wanted})["node"]
+    show(node, text=f"Approved for {node['givenName']}: {', '.join(node['approvedRoutes']) or 'nothing'}")
+
+
+@nodes.command(cls=Command)
+def backfillips() -> None:
+    """Give every node an address of each family that is configured, and take those of others away."""
+    if not confirm("Change the addresses of nodes as the configured prefixes say?"):
+        show({}, text="Nothing changed")
+        return
+    found = call("POST", "/api/v1/node/backfillips", query={"confirmed": "true"})
+    show(found, text="\n".join(found["changes"]) or "Nothing to change")
 
 
 @nodes.command(cls=Command, aliases=("logout", "exp", "e"))

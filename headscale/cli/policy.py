@@ -7,10 +7,11 @@ from typing import Any, Final
 
 import click
 
-from headscale.cli.client import NoServer, Patience, Refused, call
+from headscale.cli.client import Patience, Refused, call
 from headscale.cli.framework import Command, Failed, Group, session
 from headscale.cli.output import machine, show
 from headscale.cli.policyanswers import difference, explanation
+from headscale.cli.reach import NoServer
 from headscale.policy.complaints import Complaint, PolicyRefused
 from headscale.sources.policyfile import in_file, in_order, read_policy, read_text
 

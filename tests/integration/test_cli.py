@@ -235,6 +235,18 @@ async def test_verbs_round_trip(server: InProcessServer) -> None:
     listed = (await asked("preauthkeys", "list"))[0]
     assert (listed["key"][-4:], listed["reusable"], listed["ephemeral"]) == ("-***", True, True)
     assert (await asked("nodes", "delete", "-i", "1", "--force")) == {}
+    login = "hskey-authreq-" + "0" * 24
+    made = await asked("debug", "create-node", "--name", "r", "-u", "alicia", "-k", login, "-r", "10.0.0.0/8")
+    assert (made["id"], made["availableRoutes"]) == ("0", ["10.0.0.0/8"])
+    made = await asked("auth", "register", "--auth-id", login, "-u", "alicia")
+    routed = await asked("nodes", "approve-routes", "-i", made["id"], "-r", "10.0.0.0/8,192.0.2.0/24")
+    assert routed["approvedRoutes"] == ["10.0.0.0/8", "192.0.2.0/24"]
+    assert [node["id"] for node in await asked("nodes", "routes", "-i", made["id"])] == [made["id"]]
+    assert (await asked("nodes", "approve-routes", "-i", made["id"], "-r", ""))["approvedRoutes"] == []
+    assert [node["id"] for node in await asked("nodes", "list-routes")] == [made["id"]]
+    assert (await asked("nodes", "backfillips", "--force")) == {"changes": []}
+    assert (await asked("nodes", "delete", "-i", made["id"], "--force")) == {}
+    assert (await asked("gen", "private-key"))["private_key"].startswith("privkey:")
     for word in ("apikeys", "api"):
         assert (await asked(word, "create", "-e", "30d"))["apiKey"].startswith("hskey-api-")
     first, second = await asked("apikey", "ls")

@@ -12,6 +12,7 @@ from headscale.cli.framework import Command, Failed, Group, run, session
 from headscale.cli.main import root
 from headscale.cli.output import confirm, moment, show, show_table
 from headscale.errors import NotFound
+from headscale.keys import parse_private_key
 
 
 @click.group(cls=Group)
@@ -223,12 +224,45 @@ def test_every_verb_of_the_peer_is_there() -> None:
     assert {
         *("list", "ls", "show", "expire", "logout", "exp", "e", "rename", "delete", "del"),
         *("tag", "tags", "t", "register", "approve", "authorize", "ping"),
+        *("list-routes", "lsr", "routes", "approve-routes", "backfillips"),
     } == names["nodes"]
     assert {"register", "approve", "reject"} == names["auth"]
     assert {
         *("create", "c", "new", "list", "ls", "show", "expire", "revoke", "exp", "e"),
         *("delete", "del", "rm", "d"),
     } == names["preauthkeys"]
+    assert {
+        *("create", "c", "new", "list", "ls", "show", "expire", "revoke", "exp", "e"),
+        *("delete", "remove", "del"),
+    } == names["apikeys"]
+    assert ({"private-key"}, {"create-node"}) == (names["generate"], names["debug"])
+
+
+@pytest.mark.parametrize(
+    ("words", "usage"),
+    [
+        ((), "headscale [OPTIONS] COMMAND"),
+        (("nodes",), "headscale nodes [OPTIONS] COMMAND"),
+        (("node", "lsr"), "headscale nodes list-routes [OPTIONS]"),
+    ],
+)
+def test_help_is_a_command_too(call: Tool, words: tuple[str, ...], usage: str) -> None:
+    ran = call("help", *words, command=root)
+    assert (ran.code, ran.err) == (0, "")
+    assert usage.removeprefix("headscale ") in ran.out
+    assert call("help", "bogus", command=root).code == 1
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_are_taught_to_complete(call: Tool, shell: str) -> None:
+    ran = call("completion", shell, command=root)
+    assert (ran.code, ran.err) == (0, "")
+    assert f"_HEADSCALE_COMPLETE={shell}_complete" in ran.out
+
+
+def test_a_private_key_is_one_that_the_server_reads(call: Tool) -> None:
+    ran = call("gen", "private-key", command=root)
+    assert parse_private_key(ran.out).reveal() == ran.out.strip()
 
 
 @pytest.mark.parametrize("text", [None, ""])
