@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from headscale.api.problems import PROBLEM_TYPE, Handler
+from headscale.api.v1.description import JSON_PATH, YAML_PATH
 from headscale.clock import Clock
 from headscale.errors import Refused, Unavailable
 from headscale.records import ApiKey
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 # Word for word the peer's, which has no `errors` here.
 _UNAUTHORIZED: Final = msgspec.json.encode({"title": "Unauthorized", "status": 401, "detail": "Unauthorized"})
+# Descriptions of the API, and nothing of the tailnet.
+PUBLIC: Final = frozenset({JSON_PATH, YAML_PATH})
 _PLAIN_ENCODINGS: Final = frozenset({"", "identity"})
 
 
@@ -71,10 +74,6 @@ def is_public(request: web.Request) -> bool:
     """Whether everybody may ask this."""
     resource = request.match_info.route.resource
     return resource is not None and resource.canonical in PUBLIC
-
-
-# Descriptions of the API, and nothing of the tailnet.
-PUBLIC: Final[frozenset[str]] = frozenset()
 
 
 def _bearer(request: web.Request) -> str:

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from headscale.api.door import KeyDoor
 from headscale.api.problems import problems
+from headscale.api.v1 import description
 from headscale.api.v1.apikeys import ApiKeys
 from headscale.api.v1.audit import AuditEvents, AuditLog
 from headscale.api.v1.auth import Logins
@@ -102,6 +103,7 @@ def api_routes(parts: ApiParts) -> list[web.RouteDef]:
         *Debug(writer, parts.logins, parts.clock).routes(),
         *PreferencesApi(writer).routes(),
         *AuditLog(parts.audit_events).routes(),
+        *description.routes(),
     ]
 
 

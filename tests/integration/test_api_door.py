@@ -98,6 +98,15 @@ async def test_what_is_not_there_is_not_told_to_strangers(main: Door, key: str) 
     assert (await main.with_key(key)("PUT", "user"))[0] == 405
 
 
+@pytest.mark.parametrize("path", ["openapi.json", "openapi.yaml"])
+async def test_the_description_is_for_everybody(server: InProcessServer, path: str) -> None:
+    """With and without a key; the rest is not (above)."""
+    async with aiohttp.ClientSession(server.url) as http:
+        for headers in ({}, {"Authorization": "Bearer x"}):
+            async with http.get(f"/api/v1/{path}", headers=headers) as answer:
+                assert (answer.status, b"/api/v1/apikey/{prefix}" in await answer.read()) == (200, True)
+
+
 async def test_the_word_bearer_is_not_case_sensitive(main: Door, key: str) -> None:
     for scheme in ("Bearer", "bearer", "BEARER"):
         assert (await main.with_headers(Authorization=f"{scheme} {key}")("GET", "health"))[0] == 200

@@ -55,7 +55,7 @@ FIELDS = {
     "node": ("expiry", "disableExpiry", "tags", "routes", "authorized"),
     "debug": ("user", "key", "name", "routes"),
     "auth": ("user", "authId"),
-    "policy": ("policy", "old", "new", "src", "dst", "port", "proto"),
+    "policy": ("policy", "old", "new", "source", "destination", "protocol"),
     "settings": ("deviceApproval",),
 }
 # A ping waits for its device, and reads neither body nor query.

@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from harness.servers.inprocess import InProcessServer
+from headscale.api.v1.operations import OPERATIONS
 from tests.integration import restpairs
 from tests.integration.doors import ROUTES, Door, doors_of
 from tests.integration.fakes import Tailnet
@@ -27,10 +30,26 @@ async def door(
         yield socket if request.param == "socket" else main.with_key(key)
 
 
+def is_described(method: str, path: str, document: dict[str, Any]) -> None:
+    """The document is what the description of its route says: no field more, and none less that is required."""
+    path = "/" + path.partition("?")[0]
+    [operation] = [
+        operation
+        for (asked, pattern), operation in sorted(OPERATIONS.items(), key=lambda item: "{" in item[0][1])
+        if asked == method and re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", pattern), path)
+    ][:1]
+    msgspec.convert(document, operation.answer, strict=True)
+    known = set(operation.answer.__struct_encode_fields__)
+    assert set(document) <= known
+    assert known - set(document) <= {"policyProblem"}
+
+
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair["id"])
 async def test_an_answer_is_as_it_was_recorded(door: Door, pair: dict[str, Any]) -> None:
     """Every field, its type, and what is null, empty or absent."""
     status, document = await door(pair["method"], pair["path"], pair["body"])
+    if status == 200:
+        is_described(pair["method"], pair["path"], document)
     if RECORDING:
         pair["status"], pair["answer"] = status, restpairs.plain(document)
         lines = (json.dumps(each, ensure_ascii=False) + "\n" for each in PAIRS)
