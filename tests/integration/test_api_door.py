@@ -13,7 +13,7 @@ import pytest
 
 from harness.servers.inprocess import InProcessServer
 from headscale.api.v1 import body as bodies
-from headscale.policyfile import TEXT_MAX_BYTES
+from headscale.sources.policyfile import TEXT_MAX_BYTES
 from tests.integration.doors import ROUTES, Door, doors_of
 
 MIB = 1024 * 1024
