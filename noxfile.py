@@ -70,6 +70,13 @@ def load(session: nox.Session) -> None:
 
 
 @nox.session
+def restfuzz(session: nox.Session) -> None:
+    """Schemathesis against REST v1 of a running server, from its own description. Arguments after `--` are for it."""
+    session.install("-e", ".[dev]", "schemathesis>=4")
+    session.run("python", "-m", "tests.integration.restfuzz", *session.posargs)
+
+
+@nox.session
 def integration(session: nox.Session) -> None:
     """The server under fake clients over real sockets, then the scenarios with real Tailscale clients.
 

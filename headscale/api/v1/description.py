@@ -13,11 +13,13 @@ from ruamel.yaml import YAML
 
 from headscale import __version__
 from headscale.api.problems import PROBLEM_TYPE, Problem
-from headscale.api.v1.operations import OPERATIONS, Operation
+from headscale.api.v1.operations import OPERATIONS, Operation, Unauthorized
 
 BASE: Final = "/api/v1"
 JSON_PATH: Final = f"{BASE}/openapi.json"
 YAML_PATH: Final = f"{BASE}/openapi.yaml"
+_TEXT: Final = {"type": "string"}
+_TEXTS: Final = {("path", "id"): {"type": "string", "pattern": "^[1-9][0-9]{0,18}$"}}
 _TURN: Final = threading.Lock()
 _REF: Final = "#/components/schemas/{name}"
 
@@ -30,7 +32,7 @@ def routes() -> list[web.RouteDef]:
 @cache
 def description() -> dict[str, Any]:
     """The whole document."""
-    types: list[Any] = [Problem]
+    types: list[Any] = [Problem, Unauthorized]
     for operation in OPERATIONS.values():
         types += [operation.answer, *([operation.body] if operation.body else [])]
     _, schemas = msgspec.json.schema_components(dict.fromkeys(types), ref_template=_REF)
@@ -51,7 +53,7 @@ def description() -> dict[str, Any]:
 
 def _described(method: str, path: str, operation: Operation) -> dict[str, Any]:
     parameters = [
-        {"name": name, "in": place, "required": place == "path", "schema": {"type": "string"}}
+        {"name": name, "in": place, "required": place == "path", "schema": _TEXTS.get((place, name), _TEXT)}
         for place, names in (("path", re.findall(r"\{(\w+)\}", path)), ("query", operation.query))
         for name in names
     ]
@@ -62,6 +64,10 @@ def _described(method: str, path: str, operation: Operation) -> dict[str, Any]:
         "parameters": parameters,
         "responses": {
             "200": {"description": "Done", "content": _content("application/json", operation.answer)},
+            "401": {
+                "description": "No API key, or none that is good",
+                "content": _content(PROBLEM_TYPE, Unauthorized),
+            },
             "default": {"description": "Why not", "content": _content(PROBLEM_TYPE, Problem)},
         },
     }

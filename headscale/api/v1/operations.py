@@ -35,6 +35,10 @@ Nothing: Final = _object("Nothing")
 Health: Final = msgspec.defstruct(
     "Health", [("database_connectivity", bool), ("policy_problem", str, "")], frozen=True, rename="camel"
 )
+# What the door says, and only that.
+Unauthorized: Final = msgspec.defstruct(
+    "Unauthorized", [("title", str), ("status", int), ("detail", str)], frozen=True
+)
 UserAnswer: Final = _object("UserAnswer", user=User)
 NodeAnswer: Final = _object("NodeAnswer", node=Node)
 PolicyAnswer: Final = _object("PolicyAnswer", policy=str, updated_at=datetime)
