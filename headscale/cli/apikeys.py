@@ -23,7 +23,7 @@ def create(expiration: str) -> None:
     """Create a key and print it: it cannot be shown again."""
     end = datetime.now(UTC) + lifetime(expiration)
     key = call("POST", "/api/v1/apikey", body={"expiration": end.isoformat()})["apiKey"]
-    show({"apiKey": key}, text=key)
+    show(key, text=key)
 
 
 @apikeys.command(name="list", cls=Command, aliases=("ls", "show"))
