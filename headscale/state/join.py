@@ -6,16 +6,17 @@ for another user:
 
 | that machine's node | with the same node key, same owner, not ended | otherwise, or none |
 |---|---|---|
-| the auth key | must exist, may be used or expired | must be valid; a single-use one is spent |
+| the auth key | may be used, expired or deleted | must be valid; a single-use one is spent |
 | the node's expiry | stays | set anew |
 
-(Containers send their key at each start, so the middle column must not ask for a fresh one.)
+(Containers send their key at each start, and clients do at `tailscale up`, so the middle column must not ask for a
+fresh one, nor for one that is still there: who is in does not need it.)
 """
 
-from headscale.errors import Conflict
+from headscale.errors import Conflict, Refused
 from headscale.keys import MachineKey
 from headscale.records import Node, PreAuthKey, RegisterMethod
-from headscale.state.admission import Expired, Outcome, Request, Terms, admit, renew, stored
+from headscale.state.admission import Expired, Outcome, Registered, Request, Terms, admit, renew, stored
 from headscale.state.credentials import check_valid, claim, recognise
 from headscale.state.effect import Effect, Moment
 from headscale.state.report import described
@@ -25,7 +26,13 @@ from headscale.state.tags import check_key_gives
 
 def join(snapshot: Snapshot, moment: Moment, request: Request) -> Effect[Outcome]:
     """Decide a registration that carries a key; raises Refused or Conflict with a text for the user."""
-    key = recognise(snapshot, request.auth_key)
+    try:
+        key = recognise(snapshot, request.auth_key)
+    except Refused:
+        known = snapshot.node_of(request.node_key, request.machine_key)
+        if known is None or known.expired:
+            raise
+        return Effect(snapshot, Registered(known))
     check_key_gives(key, request.hostinfo.request_tags)
     node = _earlier_node(snapshot, request.machine_key, key)
     if node is not None and _is_same_again(node, request, key):

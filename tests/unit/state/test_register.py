@@ -82,12 +82,20 @@ def test_the_same_machine_may_send_its_spent_key_again() -> None:
     assert effect.writes == ()
 
 
-def test_a_deleted_key_fails_even_for_the_node_that_it_let_in() -> None:
+def test_a_deleted_key_does_not_matter_to_the_node_that_it_let_in() -> None:
+    """Clients send it again at `tailscale up`. It opens nothing: no new key, no way back after a logout, no other."""
     snapshot, text = joined()
     snapshot = delete_key(snapshot, moment(), key_id=1).snapshot
-    with pytest.raises(Refused, match="invalid pre-auth key"):
-        registered(snapshot, request(1, auth_key=text))
-    assert isinstance(registered(snapshot, request(1)).result, Registered)
+    effect = registered(snapshot, request(1, auth_key=text))
+    assert (effect.result, effect.snapshot, effect.writes) == (Registered(snapshot.nodes[1]), snapshot, ())
+    ended = registered(snapshot, request(1, expiry=LOGOUT)).snapshot
+    for state, wanted in (
+        (snapshot, request(1, auth_key=text, node=nkey(9))),
+        (snapshot, request(2, auth_key=text)),
+        (ended, request(1, auth_key=text)),
+    ):
+        with pytest.raises(Refused, match="invalid pre-auth key"):
+            registered(state, wanted)
 
 
 def test_a_spent_key_does_not_renew_a_node_key() -> None:
