@@ -211,3 +211,18 @@ async def test_surprises_are_explained_up_to_a_number() -> None:
     text = table(wanted, await probe_matrix(wanted, within=1))
     assert text.count("expected yes") == SURPRISES_SHOWN
     assert text.endswith("and 2 more surprises")
+
+
+async def test_a_denied_udp_probe_may_hit_an_old_flow_once_but_not_twice() -> None:
+    """By chance it leaves from a port that the receiver still knows; a path that is open answers the next one too."""
+    udp = Target("b", "udp", "100.64.0.2", 80)
+    witness = Scripted("c", always(YES))
+    once = Scripted("a", lambda n: YES if n == 2 else NO)
+    await assert_reach({(once, udp): False, (witness, udp): True})
+    assert once.tries > 2
+    twice = Scripted("a", lambda n: YES if n in (2, 3) else NO)
+    with pytest.raises(Unreached, match="expected no"):
+        await assert_reach({(twice, udp): False, (witness, udp): True})
+    tcp = Scripted("a", lambda n: YES if n == 2 else NO)
+    with pytest.raises(Unreached, match="expected no"):
+        await assert_reach({(tcp, TARGET): False, (witness, TARGET): True})
