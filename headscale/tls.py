@@ -5,7 +5,6 @@ certificate whose hash the DERP map names. What each client version checks: docs
 """
 
 import hashlib
-import os
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from headscale.errors import Malformed, Unavailable
+from headscale.files import replace_file
 from headscale.tailcfg.derpmap import PIN_PREFIX
 
 # Nobody renews a certificate that is pinned, so it outlives the machine; clients check the dates all the same.
@@ -74,8 +74,8 @@ def save_certificate(server: ServerCertificate, *, certificate_path: Path, key_p
     key = server.key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    _replace(key_path, key, mode=0o600)
-    _replace(certificate_path, server.certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    replace_file(key_path, key, mode=0o600)
+    replace_file(certificate_path, server.certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
 
 
 def load_certificate(*, certificate_path: Path, key_path: Path) -> ServerCertificate:
@@ -145,15 +145,3 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
     except ValueError as error:
         raise Malformed(f"{name!r} is neither an IP address nor an ASCII host name") from error
-
-
-def _replace(path: Path, content: bytes, *, mode: int) -> None:
-    """Put the content in place with one rename, so that no reader ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(path.name + ".new")
-    fresh.unlink(missing_ok=True)
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)

@@ -1,6 +1,5 @@
 """The records that are out, and when each is to go. Kept in a file, so that a restart forgets none."""
 
-import os
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Final
 import msgspec
 
 from headscale.errors import Malformed
+from headscale.files import replace_file
 from headscale.sources.watchedfile import read_file
 
 # Each is some 150 bytes.
@@ -75,10 +75,4 @@ def load(path: Path) -> Records:
 
 def store(path: Path, records: Iterable[Published]) -> None:
     """Replace the file, whole or not at all; raises OSError."""
-    new = path.with_name(f".{path.name}.new")
-    descriptor = os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.encode(tuple(records)))
-        file.flush()
-        os.fsync(file.fileno())  # a power cut must not leave an empty file under the name
-    new.rename(path)
+    replace_file(path, msgspec.json.encode(tuple(records)), mode=0o600)

@@ -5,7 +5,6 @@ never leads from https to http, and nobody can make us read for ever.
 """
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Final
 from urllib.parse import urljoin, urlsplit, urlunsplit
@@ -14,6 +13,7 @@ import aiohttp
 
 from headscale.derp.regions import MAX_SOURCE_BYTES
 from headscale.errors import Malformed, Unavailable
+from headscale.files import replace_file
 from headscale.sources.watchedfile import read_file
 
 FETCH_S: Final = 30.0  # for all of it, redirects included; the peer's
@@ -66,13 +66,7 @@ class MapCache:
     def store(self, url: str, text: bytes) -> None:
         """Replace the copy, whole or not at all; raises OSError."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        path = self._path(url)
-        new = path.with_suffix(".new")
-        with new.open("wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())  # a power cut must not leave an empty copy under the name
-        new.rename(path)
+        replace_file(self._path(url), text, mode=0o666)  # but for the folder, nothing in it is secret
 
     def _path(self, url: str) -> Path:
         return self._folder / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.json"
