@@ -13,16 +13,11 @@ from harness.conditions import (
 )
 from harness.policies import grant, policy
 from harness.reach import assert_reach
-from harness.servers.base import ServerNode
+from harness.servers.base import identity
 from harness.tailnet import Tailnet
 from harness.wait import Budget
 
 ROUTE = "10.99.0.0/24"
-
-
-def identity(nodes: list[ServerNode]) -> list[tuple[str, tuple[str, ...], str]]:
-    """What must not change when a machine comes back."""
-    return [(node.id, node.addresses, node.given_name) for node in nodes]
 
 
 async def test_down_and_up_again(tailnet: Tailnet) -> None:

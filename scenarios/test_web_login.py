@@ -8,14 +8,9 @@ from harness.clients.base import Ability, Client, CliResult
 from harness.conditions import needs_login, no_peer, running, sees, sees_expired, state_is
 from harness.logins import REAUTH, LoginRefused, asks, logs_in
 from harness.reach import assert_reach
-from harness.servers.base import ServerNode
+from harness.servers.base import identity
 from harness.tailnet import Tailnet
 from harness.wait import Budget, until_it_holds
-
-
-def identity(nodes: list[ServerNode]) -> list[tuple[str, tuple[str, ...], str]]:
-    """What must not change when a machine comes back."""
-    return [(node.id, node.addresses, node.given_name) for node in nodes]
 
 
 async def all_log_in(tailnet: Tailnet, user: str = "alice") -> list[Client]:
@@ -41,6 +36,16 @@ async def log_out(client: Client) -> None:
     """`tailscale logout`, and it shows."""
     assert (await client.logout()).ok
     await client.until(needs_login(), Budget.SYNC)
+
+
+async def log_in_again(tailnet: Tailnet, clients: list[Client]) -> None:
+    """`tailscale up --force-reauth` at each, and an administrator lets it in."""
+
+    async def log_in(client: Client) -> None:
+        result = await logs_in(tailnet, client, "alice", REAUTH)
+        assert result.ok, result.message
+
+    await tailnet.each(clients, log_in)
 
 
 async def test_devices_that_an_administrator_lets_in_reach_each_other(tailnet: Tailnet) -> None:
@@ -100,11 +105,7 @@ async def test_a_forced_login_changes_the_key_and_nothing_else(tailnet: Tailnet)
     await tailnet.meshed([watcher, *clients])
     before = await tailnet.server.nodes()
 
-    async def log_in_again(client: Client) -> None:
-        result = await logs_in(tailnet, client, "alice", REAUTH)
-        assert result.ok, result.message
-
-    await tailnet.each(clients, log_in_again)
+    await log_in_again(tailnet, clients)
     after = await tailnet.server.nodes()
     assert identity(after) == identity(before)
     kept = {node.node_key for node in after} & {node.node_key for node in before}
@@ -125,11 +126,7 @@ async def test_a_node_whose_key_was_ended_comes_back_by_logging_in(tailnet: Tail
         await watcher.until(sees_expired(node.given_name), Budget.SYNC)
     await tailnet.changes(clients, needs_login(), Budget.SYNC)
 
-    async def log_in_again(client: Client) -> None:
-        result = await logs_in(tailnet, client, "alice", REAUTH)
-        assert result.ok, result.message
-
-    await tailnet.each(clients, log_in_again)
+    await log_in_again(tailnet, clients)
     assert identity(await tailnet.server.nodes()) == identity(before)
     await tailnet.reach([watcher, *clients])
 

@@ -164,6 +164,11 @@ class ControlServer(Admin, Protocol):
         """Log, database and node list, for the folder of a failed test."""
 
 
+def identity(nodes: Sequence[ServerNode]) -> list[tuple[str, tuple[str, ...], str]]:
+    """What must not change when machines come back: numbers, addresses and names."""
+    return [(node.id, node.addresses, node.given_name) for node in nodes]
+
+
 def only_these(names: Collection[str]) -> Condition[list[ServerNode]]:
     """The server lists these nodes and no others."""
     wanted = sorted(names)
