@@ -70,6 +70,11 @@ def has_login_url() -> Condition[Status]:
     return Condition("has a login URL", lambda s: None if s.auth_url else f"no login URL; state is {s.state}")
 
 
+def shows_no_login_url() -> Condition[Status]:
+    """Nobody has to visit a page, or no longer."""
+    return Condition("shows no login URL", lambda s: f"shows {s.auth_url}" if s.auth_url else None)
+
+
 def own_name(name: str) -> Condition[Status]:
     """The client knows itself under this name."""
 

@@ -10,7 +10,7 @@ from typing import Final
 import aiohttp
 
 from harness.clients.base import Client, CliResult
-from harness.conditions import has_login_url
+from harness.conditions import has_login_url, shows_no_login_url
 from harness.errors import HarnessError
 from harness.servers.base import ControlServer
 from harness.tailnet import Tailnet
@@ -22,11 +22,16 @@ REAUTH: Final = "--force-reauth"
 
 
 async def asks(tailnet: Tailnet, client: Client, *extra: str) -> tuple["asyncio.Task[CliResult]", str]:
-    """`tailscale up` without a key: the command that goes on waiting, and the login's id from the page it names."""
+    """`tailscale up` without a key: the command that goes on waiting, and the login's id from the page it names.
+
+    With --force-reauth the command may be over already, in peace: it stops at the first "Running", and the client may
+    have come back with its old key before the login begins (seen with 1.80 on a busy machine). The URL comes all the
+    same.
+    """
     waiting = asyncio.create_task(client.up(tailnet.server.url, extra=extra))
     showing = asyncio.create_task(client.until(has_login_url(), Budget.JOIN))
     await asyncio.wait({waiting, showing}, return_when=asyncio.FIRST_COMPLETED)
-    if waiting.done():  # refused before it got a URL
+    if waiting.done() and not waiting.result().ok:  # refused before it got a URL
         showing.cancel()
         await asyncio.gather(showing, return_exceptions=True)
         raise LoginRefused(await waiting)
@@ -48,7 +53,10 @@ async def logs_in(tailnet: Tailnet, client: Client, user: str, *extra: str) -> C
         await given_up(waiting)
         raise
     tailnet.history.record("login let in", name=client.name, user=user)
-    return await waiting
+    result = await waiting
+    if result.ok:
+        await client.until(shows_no_login_url(), Budget.JOIN)
+    return result
 
 
 async def given_up(waiting: "asyncio.Task[CliResult]") -> None:
