@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Final
+from typing import Any, Final
 
 from headscale.keys import DiscoKey, MachineKey, NodeKey
 from headscale.tailcfg.dns import DNSRecord
@@ -145,8 +145,22 @@ class PolicyText:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What became of one record: `target` says which ("node 5"), `name` is what people call it.
+
+    Of a new record there is no `before`, of a deleted one no `after`; otherwise both have the fields that differ. Their
+    values are as JSON has them.
+    """
+
+    target: str
+    name: str = ""
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEvent:
-    """Who did what; `told_at` is when, as the actor's own clock had it."""
+    """Who did what, and what it changed; `told_at` is when, as the actor's own clock had it."""
 
     id: int
     at: datetime
@@ -154,6 +168,7 @@ class AuditEvent:
     action: str
     details: str = ""
     told_at: datetime | None = None
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

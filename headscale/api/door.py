@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 from aiohttp import hdrs, web
 
+from headscale.api.acts import ACTOR, Actor
 from headscale.api.problems import PROBLEM_TYPE, Handler
 from headscale.api.v1.description import JSON_PATH, YAML_PATH
 from headscale.clock import Clock
@@ -47,6 +48,7 @@ class KeyDoor:
             except Refused:
                 return _unauthorized()
             self._note(key)
+            request[ACTOR] = Actor(f"API key {key.prefix}")
         # Nothing on this listener unpacks a body, so that there is no bomb to defuse.
         if request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower() not in _PLAIN_ENCODINGS:
             raise web.HTTPUnsupportedMediaType(text="send the body as it is, without a Content-Encoding")

@@ -11,6 +11,7 @@ from typing import Final
 
 from aiohttp import web
 
+from headscale.api.acts import Acts, is_local
 from headscale.api.door import KeyDoor
 from headscale.api.problems import problems
 from headscale.api.v1 import description
@@ -65,7 +66,7 @@ async def serve_api(stack: AsyncExitStack, parts: ApiParts, *, path: Path, mode:
 
 def socket_app(parts: ApiParts) -> web.Application:
     """The API as an application of its own, without a login."""
-    app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[problems])
+    app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[problems, is_local])
     app.add_routes(api_routes(parts))
     return app
 
@@ -85,6 +86,7 @@ def mount_api(app: web.Application, parts: ApiParts) -> KeyDoor:
 def api_routes(parts: ApiParts) -> list[web.RouteDef]:
     """Every route, with its whole path."""
     writer = parts.writer
+    acts = Acts(writer)
 
     async def health(request: web.Request) -> web.Response:
         await parts.ping()
@@ -93,15 +95,15 @@ def api_routes(parts: ApiParts) -> list[web.RouteDef]:
 
     return [
         web.get("/api/v1/health", health),
-        *Users(writer).routes(),
-        *PreAuthKeys(writer, parts.clock).routes(),
-        *ApiKeys(writer, parts.clock).routes(),
-        *Nodes(writer, parts.clock).routes(),
+        *Users(acts).routes(),
+        *PreAuthKeys(acts, parts.clock).routes(),
+        *ApiKeys(acts, parts.clock).routes(),
+        *Nodes(acts, parts.clock).routes(),
         *Pings(writer, parts.questions, parts.clock).routes(),
-        *Policies(writer, parts.policy).routes(),
-        *Logins(writer, parts.logins).routes(),
+        *Policies(acts, parts.policy).routes(),
+        *Logins(acts, parts.logins).routes(),
         *Debug(writer, parts.logins, parts.clock).routes(),
-        *PreferencesApi(writer).routes(),
+        *PreferencesApi(acts).routes(),
         *AuditLog(parts.audit_events).routes(),
         *description.routes(),
     ]

@@ -35,6 +35,7 @@ from headscale.records import (
     ApiKey,
     AttributeValue,
     AuditEvent,
+    Change,
     Counter,
     Node,
     PolicyText,
@@ -98,6 +99,19 @@ class Attributes(TypeDecorator[Mapping[str, AttributeValue]]):
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Mapping[str, AttributeValue]:
         return msgspec.json.decode(value, type=dict[str, AttributeValue]) if value else {}
+
+
+class Changes(TypeDecorator[tuple[Change, ...]]):
+    """What an audit event changed, as a JSON array."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[Change, ...] | None, dialect: Dialect) -> str:
+        return msgspec.json.encode(value or ()).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[Change, ...]:
+        return msgspec.json.decode(value, type=tuple[Change, ...]) if value else ()
 
 
 class HostinfoJSON(TypeDecorator[Hostinfo]):
@@ -213,6 +227,7 @@ audit_events = Table(
     Column("action", String(64), nullable=False),
     Column("details", Text, nullable=False),
     Column("told_at", UtcDateTime),
+    Column("changes", Changes, nullable=False, server_default="[]"),
 )
 
 preferences = Table(

@@ -19,6 +19,7 @@ from headscale.policy.compiled import Compiled
 from headscale.policy.complaints import PolicyRefused
 from headscale.records import PolicyText
 from headscale.sources.policyfile import in_file, read_policy
+from headscale.state.effect import Step
 from headscale.state.policy import Prepared, adopt_policy, prepare, set_policy, work_out
 from headscale.state.snapshot import Snapshot
 from headscale.state.writer import Writer
@@ -32,6 +33,11 @@ NOT_HERE: Final = "update is disabled for modes other than 'database'"
 
 T = TypeVar("T")
 Older = Callable[[int], Awaitable[PolicyText | None]]
+Act = Callable[[Step[PolicyText]], Step[PolicyText]]
+
+
+def _nobodys(step: Step[PolicyText]) -> Step[PolicyText]:
+    return step
 
 
 class PolicySource:
@@ -54,13 +60,14 @@ class PolicySource:
         elif stored is not None:
             await self._adopt_stored(stored, older)
 
-    async def set(self, text: str) -> PolicyText:
-        """Put a policy in force and keep it. Raises Malformed (PolicyRefused with the places), or Unavailable."""
+    async def set(self, text: str, *, act: Act = _nobodys) -> PolicyText:
+        """Put a policy in force and keep it, as somebody's act. Raises Malformed (PolicyRefused with the places), or
+        Unavailable."""
         if self._settings.mode is not PolicyMode.DATABASE:
             raise Malformed(NOT_HERE)
         async with self._turn:
             prepared = await asyncio.to_thread(prepare, self._writer.snapshot, text)
-            row = await self._writer.apply(partial(set_policy, prepared=prepared))
+            row = await self._writer.apply(act(partial(set_policy, prepared=prepared)))
         log.info("policy set policy=%d bytes=%d", row.id, len(text.encode()))
         return row
 

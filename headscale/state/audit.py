@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from headscale.errors import Malformed
-from headscale.records import Advance, AuditEvent, Counter, Insert
+from headscale.records import Advance, AuditEvent, Change, Counter, Insert
 from headscale.state.effect import Effect, Moment
 from headscale.state.snapshot import Snapshot
 
@@ -21,6 +21,7 @@ def note(
     action: str,
     details: str,
     told_at: datetime | None = None,
+    changes: tuple[Change, ...] = (),
 ) -> Effect[AuditEvent]:
     """Add an event; `told_at` is when it was, as the actor's clock has it. Raises Malformed for one without an action,
     or too long."""
@@ -35,6 +36,7 @@ def note(
         action=action,
         details=details,
         told_at=told_at,
+        changes=changes,
     )
     after = replace(snapshot, last_audit_id=event.id)
     return Effect(after, event, (Insert(event), Advance(Counter.AUDIT, event.id)))

@@ -73,9 +73,8 @@ async def test_a_node_publishes_for_its_own_name(knot: Knot) -> None:
         assert [(status, json.loads(text)) for status, text in answers] == [(200, {}), (200, {})]
         assert await knot.texts(name) == sorted([value(1), value(2)])
         events = (await tailnet.server.call("GET", "audit"))["events"]
-        assert [(e["action"], e["details"], e["actor"]) for e in events] == [
-            ("SET_DNS", f"TXT {name}", "node 1 (web)")
-        ] * 2
+        published = [(e["details"], e["actor"]) for e in events if e["action"] == "SET_DNS"]
+        assert published == [(f"TXT {name}", "node 1 (web)")] * 2
         async with asyncio.timeout(PATIENCE_S):
             while await knot.texts(name):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)

@@ -8,12 +8,12 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from headscale.api.acts import Acts
 from headscale.api.v1.body import answer, in_utc, parse_id, read_body
 from headscale.api.v1.objects import api_key_object
 from headscale.clock import Clock
 from headscale.state.apikeys import KIND, create_api_key, delete_api_key, expire_api_key
 from headscale.state.credentials import PREFIX_BYTES, SECRET_BYTES, draw_secret
-from headscale.state.writer import Writer
 
 # For a body without `expiration`: what the CLI gives. (The peer makes a key that is born expired.)
 DEFAULT_LIFETIME: Final = timedelta(days=90)
@@ -35,8 +35,8 @@ class ApiKeyName(msgspec.Struct, frozen=True):
 class ApiKeys:
     """Create, list, expire, delete."""
 
-    def __init__(self, writer: Writer, clock: Clock) -> None:
-        self._writer = writer
+    def __init__(self, acts: Acts, clock: Clock) -> None:
+        self._acts = acts
         self._clock = clock
 
     def routes(self) -> list[web.RouteDef]:
@@ -53,26 +53,34 @@ class ApiKeys:
         asked = await read_body(request, NewApiKey)
         secret = draw_secret(secrets.token_bytes(PREFIX_BYTES + SECRET_BYTES), kind=KIND)
         expiration = in_utc(asked.expiration or self._clock.now() + DEFAULT_LIFETIME)
-        await self._writer.apply(partial(create_api_key, secret=secret, expiration=expiration))
+        await self._acts.apply(
+            request, "apikey.create", partial(create_api_key, secret=secret, expiration=expiration)
+        )
         return answer({"apiKey": secret.reveal()})
 
     async def list(self, request: web.Request) -> web.Response:
         """All keys by id, masked."""
-        keys = sorted(self._writer.snapshot.api_keys.values(), key=lambda key: key.id)
+        keys = sorted(self._acts.snapshot.api_keys.values(), key=lambda key: key.id)
         return answer({"apiKeys": [api_key_object(key) for key in keys]})
 
     async def expire(self, request: web.Request) -> web.Response:
         """The key stops working now."""
         asked = await read_body(request, ApiKeyName)
-        await self._writer.apply(
-            partial(expire_api_key, key_id=_optional_id(str(asked.id)), prefix=asked.prefix)
+        await self._acts.apply(
+            request,
+            "apikey.expire",
+            partial(expire_api_key, key_id=_optional_id(str(asked.id)), prefix=asked.prefix),
         )
         return answer({})
 
     async def delete(self, request: web.Request) -> web.Response:
         """The key is forgotten. (?id= beside the prefix is a 400, as the peer's.)"""
         key_id = _optional_id(request.query.get("id", ""))
-        await self._writer.apply(partial(delete_api_key, key_id=key_id, prefix=request.match_info["prefix"]))
+        await self._acts.apply(
+            request,
+            "apikey.delete",
+            partial(delete_api_key, key_id=key_id, prefix=request.match_info["prefix"]),
+        )
         return answer({})
 
 

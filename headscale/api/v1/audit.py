@@ -2,14 +2,14 @@
 
 from collections.abc import Awaitable
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 from aiohttp import web
 
 from headscale.api.v1.body import answer, parse_id
 from headscale.errors import Malformed
-from headscale.records import AuditEvent
+from headscale.records import AuditEvent, Change
 
 PAGE: Final = 100
 PAGE_MAX: Final = 1000
@@ -22,6 +22,15 @@ class AuditEvents(Protocol):
         """The newest, newest first, or those before the one with this id."""
 
 
+class ChangeShown(msgspec.Struct, frozen=True):
+    """What became of one record: of a new one there is no `before`, of a deleted one no `after`."""
+
+    target: str
+    name: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
 class Event(msgspec.Struct, frozen=True, rename="camel"):
     """An event; `told_at` is when it was by the actor's own clock."""
 
@@ -31,6 +40,7 @@ class Event(msgspec.Struct, frozen=True, rename="camel"):
     action: str
     details: str
     told_at: datetime | None
+    changes: tuple[ChangeShown, ...]
 
 
 class AuditLog:
@@ -58,10 +68,20 @@ class AuditLog:
                 action=event.action,
                 details=event.details,
                 told_at=event.told_at,
+                changes=tuple(map(_shown, event.changes)),
             )
             for event in found
         ]
         return answer({"events": events})
+
+
+def _shown(change: Change) -> ChangeShown:
+    return ChangeShown(
+        target=change.target,
+        name=change.name,
+        before=dict(change.before) if change.before is not None else None,
+        after=dict(change.after) if change.after is not None else None,
+    )
 
 
 def _page(text: str | None) -> int:

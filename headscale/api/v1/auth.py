@@ -6,15 +6,16 @@ from functools import partial
 import msgspec
 from aiohttp import web
 
+from headscale.api.acts import Acts
 from headscale.api.v1.body import answer, read_body
 from headscale.api.v1.objects import node_object
 from headscale.errors import Malformed
 from headscale.login.pending import PendingLogin, PendingLogins
+from headscale.mapper.render import plain
 from headscale.records import Node, RegisterMethod, User
 from headscale.state.admission import Registered
 from headscale.state.login import log_in
 from headscale.state.users import user_named
-from headscale.state.writer import Writer
 
 REJECTED = "an administrator turned this login away"
 
@@ -35,8 +36,8 @@ class LoginId(msgspec.Struct, frozen=True, rename="camel"):
 class Logins:
     """Register, approve, reject."""
 
-    def __init__(self, writer: Writer, logins: PendingLogins) -> None:
-        self._writer = writer
+    def __init__(self, acts: Acts, logins: PendingLogins) -> None:
+        self._acts = acts
         self._logins = logins
 
     def routes(self) -> list[web.RouteDef]:
@@ -51,11 +52,11 @@ class Logins:
     async def register(self, request: web.Request) -> web.Response:
         """The device is in, as this user's or with the tags that it asked for; its client learns it at once."""
         asked = await read_body(request, Registration)
-        return await self._register(asked.user, asked.auth_id)
+        return await self._register(request, asked.user, asked.auth_id)
 
     async def register_by_query(self, request: web.Request) -> web.Response:
         """As `register`, the way it was before 0.30: ?user=name&key=id."""
-        return await self._register(request.query.get("user", ""), request.query.get("key", ""))
+        return await self._register(request, request.query.get("user", ""), request.query.get("key", ""))
 
     async def approve(self, request: web.Request) -> web.Response:
         """Say yes to a login that is no registration. (The peer says yes to those as well, and registers nothing.)"""
@@ -69,17 +70,22 @@ class Logins:
         """Turn the login away; its client's user reads so."""
         login = self._logins.find((await read_body(request, LoginId)).auth_id)
         self._logins.reject(login, REJECTED)
+        await self._acts.note(
+            request, "login.reject", f"device {plain(login.request.hostinfo.hostname[:80])}"
+        )
         return answer({})
 
-    async def _register(self, user_name: str, login_id: str) -> web.Response:
+    async def _register(self, request: web.Request, user_name: str, login_id: str) -> web.Response:
         login = self._logins.find(login_id)
         # A caller that hangs up in the middle must not leave a device waiting that is in.
-        node = await asyncio.shield(self._let_in(login, user_named(self._writer.snapshot, user_name)))
-        return answer({"node": node_object(self._writer.snapshot, node)})
+        node = await asyncio.shield(self._let_in(request, login, user_named(self._acts.snapshot, user_name)))
+        return answer({"node": node_object(self._acts.snapshot, node)})
 
-    async def _let_in(self, login: PendingLogin, user: User) -> Node:
-        outcome = await self._writer.apply(
-            partial(log_in, request=login.request, user_id=user.id, method=RegisterMethod.CLI, vouched=True)
+    async def _let_in(self, request: web.Request, login: PendingLogin, user: User) -> Node:
+        outcome = await self._acts.apply(
+            request,
+            "login.register",
+            partial(log_in, request=login.request, user_id=user.id, method=RegisterMethod.CLI, vouched=True),
         )
         assert isinstance(outcome, Registered)
         self._logins.approve(login)

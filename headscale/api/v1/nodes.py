@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from headscale.api.acts import Acts
 from headscale.api.v1.body import answer, in_utc, parse_id, read_body
 from headscale.api.v1.objects import node_object
 from headscale.clock import Clock
@@ -18,7 +19,6 @@ from headscale.state.nodes import delete_node, expire_node, find_node, rename_no
 from headscale.state.preferences import authorize_node
 from headscale.state.tags import set_tags
 from headscale.state.users import user_named
-from headscale.state.writer import Writer
 
 
 class Expiry(msgspec.Struct, frozen=True, rename="camel"):
@@ -49,8 +49,8 @@ class Authorization(msgspec.Struct, frozen=True):
 class Nodes:
     """List, get, rename, expire, tag, approve routes of, authorize, delete, give addresses to."""
 
-    def __init__(self, writer: Writer, clock: Clock) -> None:
-        self._writer = writer
+    def __init__(self, acts: Acts, clock: Clock) -> None:
+        self._acts = acts
         self._clock = clock
 
     def routes(self) -> list[web.RouteDef]:
@@ -69,7 +69,7 @@ class Nodes:
 
     async def list(self, request: web.Request) -> web.Response:
         """All nodes by id, or those that the user with this ?user=name owns."""
-        snapshot = self._writer.snapshot
+        snapshot = self._acts.snapshot
         nodes = sorted(snapshot.nodes.values(), key=lambda node: node.id)
         if name := request.query.get("user"):
             nodes = snapshot.nodes_owned_by(user_named(snapshot, name).id)
@@ -77,11 +77,11 @@ class Nodes:
 
     async def get(self, request: web.Request) -> web.Response:
         """One node."""
-        return self._one(find_node(self._writer.snapshot, _id(request)))
+        return self._one(find_node(self._acts.snapshot, _id(request)))
 
     async def delete(self, request: web.Request) -> web.Response:
         """The node is gone for everyone, and its client has to log in again."""
-        await self._writer.apply(partial(delete_node, node_id=_id(request)))
+        await self._acts.apply(request, "node.delete", partial(delete_node, node_id=_id(request)))
         return answer({})
 
     async def expire(self, request: web.Request) -> web.Response:
@@ -92,8 +92,10 @@ class Nodes:
         if asked.expiry is not None and asked.disable_expiry:
             raise Malformed("give either an expiry or disableExpiry, not both")
         expiry = None if asked.disable_expiry else asked.expiry or self._clock.now()
-        node = await self._writer.apply(
-            partial(expire_node, node_id=_id(request), expiry=in_utc(expiry) if expiry else None)
+        node = await self._acts.apply(
+            request,
+            "node.expire",
+            partial(expire_node, node_id=_id(request), expiry=in_utc(expiry) if expiry else None),
         )
         return self._one(node)
 
@@ -101,36 +103,40 @@ class Nodes:
         """Another given name, exactly as asked; a taken one is a 400, as the peer's scripts expect."""
         step = partial(rename_node, node_id=_id(request), name=request.match_info["name"])
         try:
-            return self._one(await self._writer.apply(step))
+            return self._one(await self._acts.apply(request, "node.rename", step))
         except Conflict as problem:
             raise Malformed(str(problem)) from problem
 
     async def tag(self, request: web.Request) -> web.Response:
         """The node is these tags' from now on, and nobody's."""
         asked = await read_body(request, Tags)
-        return self._one(await self._writer.apply(partial(set_tags, node_id=_id(request), tags=asked.tags)))
+        return self._one(
+            await self._acts.apply(
+                request, "node.tags", partial(set_tags, node_id=_id(request), tags=asked.tags)
+            )
+        )
 
     async def approve_routes(self, request: web.Request) -> web.Response:
         """These routes are approved and no others; the answer's subnetRoutes are those that this node serves."""
         asked = await read_body(request, Routes)
         step = partial(approve_routes, node_id=_id(request), routes=asked.routes)
-        node = await self._writer.apply(step)
-        return answer({"node": node_object(self._writer.snapshot, node, with_primaries=True)})
+        node = await self._acts.apply(request, "node.routes", step)
+        return answer({"node": node_object(self._acts.snapshot, node, with_primaries=True)})
 
     async def backfill(self, request: web.Request) -> web.Response:
         """Addresses of each configured family for every node; the answer says what changed."""
         if request.query.get("confirmed", "").lower() not in _YES:
             raise Malformed("not confirmed, aborting: add ?confirmed=true")
-        return answer({"changes": await self._writer.apply(backfill_addresses)})
+        return answer({"changes": await self._acts.apply(request, "node.backfill", backfill_addresses)})
 
     async def authorize(self, request: web.Request) -> web.Response:
         """Let a node in that waits for approval, or make it wait again (ours; the peer approves no devices)."""
         asked = await read_body(request, Authorization)
         step = partial(authorize_node, node_id=_id(request), on=asked.authorized)
-        return self._one(await self._writer.apply(step))
+        return self._one(await self._acts.apply(request, "node.authorize", step))
 
     def _one(self, node: Node) -> web.Response:
-        return answer({"node": node_object(self._writer.snapshot, node)})
+        return answer({"node": node_object(self._acts.snapshot, node)})
 
 
 # What the peer's parser takes for true.

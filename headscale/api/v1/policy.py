@@ -1,10 +1,12 @@
 """/api/v1/policy"""
 
+from functools import partial
 from typing import Final
 
 import msgspec
 from aiohttp import web
 
+from headscale.api.acts import Acts
 from headscale.api.v1.body import answer, read_body
 from headscale.api.v1.comparison import Pair, compared
 from headscale.api.v1.explanation import Question, explained
@@ -12,7 +14,6 @@ from headscale.errors import NotFound
 from headscale.records import PolicyText
 from headscale.sources.policy import PolicySource
 from headscale.sources.policyfile import TEXT_MAX_BYTES, TOO_LARGE
-from headscale.state.writer import Writer
 
 # In JSON a line break or quotation mark takes two bytes, what takes more does not make up a text; and what is around.
 BODY_MAX_BYTES: Final = 2 * TEXT_MAX_BYTES + 64 * 1024
@@ -27,8 +28,8 @@ class PolicyBody(msgspec.Struct, frozen=True):
 class Policies:
     """Get, set, check; and our own: explain, compare."""
 
-    def __init__(self, writer: Writer, source: PolicySource) -> None:
-        self._writer = writer
+    def __init__(self, acts: Acts, source: PolicySource) -> None:
+        self._acts = acts
         self._source = source
 
     def routes(self) -> list[web.RouteDef]:
@@ -43,14 +44,16 @@ class Policies:
 
     async def get(self, request: web.Request) -> web.Response:
         """The policy in force, byte for byte. Without one it is a 404, in words that the peer's clients look for."""
-        text = self._writer.snapshot.policy_text
+        text = self._acts.snapshot.policy_text
         if text is None:
             raise NotFound("acl policy not found: none is set, and everybody may reach everybody")
         return _shown(text)
 
     async def put(self, request: web.Request) -> web.Response:
         """Set the policy; answered when it is kept, and nothing older is sent to anyone."""
-        return _shown(await self._source.set(await _text_of(request)))
+        text = await _text_of(request)
+        row = await self._source.set(text, act=partial(self._acts.in_the_name_of, request, "policy.set"))
+        return _shown(row)
 
     async def check(self, request: web.Request) -> web.Response:
         """Whether it could be set now, its own tests included."""

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from headscale.api.acts import Acts
 from headscale.api.v1.body import answer, in_utc, parse_id, read_body
 from headscale.api.v1.objects import key_object
 from headscale.clock import Clock
@@ -19,7 +20,6 @@ from headscale.state.credentials import (
     draw_secret,
     expire_key,
 )
-from headscale.state.writer import Writer
 
 # For a body without `expiration`: what the CLI gives. (The peer makes a key that is born expired.)
 DEFAULT_LIFETIME: Final = timedelta(hours=1)
@@ -45,8 +45,8 @@ class KeyId(msgspec.Struct, frozen=True):
 class PreAuthKeys:
     """Create, list, expire, delete."""
 
-    def __init__(self, writer: Writer, clock: Clock) -> None:
-        self._writer = writer
+    def __init__(self, acts: Acts, clock: Clock) -> None:
+        self._acts = acts
         self._clock = clock
 
     def routes(self) -> list[web.RouteDef]:
@@ -64,7 +64,9 @@ class PreAuthKeys:
         secret = draw_secret(secrets.token_bytes(PREFIX_BYTES + SECRET_BYTES))
         user = str(asked.user)
         expiration = asked.expiration or self._clock.now() + DEFAULT_LIFETIME
-        key = await self._writer.apply(
+        key = await self._acts.apply(
+            request,
+            "preauthkey.create",
             partial(
                 create_key,
                 secret=secret,
@@ -74,24 +76,26 @@ class PreAuthKeys:
                 ephemeral=asked.ephemeral,
                 preauthorized=asked.preauthorized,
                 expiration=in_utc(expiration),
-            )
+            ),
         )
-        return answer({"preAuthKey": key_object(self._writer.snapshot, key, text=secret.reveal())})
+        return answer({"preAuthKey": key_object(self._acts.snapshot, key, text=secret.reveal())})
 
     async def list(self, request: web.Request) -> web.Response:
         """All keys by id, masked."""
-        snapshot = self._writer.snapshot
+        snapshot = self._acts.snapshot
         keys = sorted(snapshot.pre_auth_keys.values(), key=lambda key: key.id)
         return answer({"preAuthKeys": [key_object(snapshot, key) for key in keys]})
 
     async def expire(self, request: web.Request) -> web.Response:
         """The key stops working now."""
         asked = await read_body(request, KeyId)
-        await self._writer.apply(partial(expire_key, key_id=parse_id(str(asked.id), "pre-auth key")))
+        await self._acts.apply(
+            request, "preauthkey.expire", partial(expire_key, key_id=parse_id(str(asked.id), "pre-auth key"))
+        )
         return answer({})
 
     async def delete(self, request: web.Request) -> web.Response:
         """The key is forgotten; nodes that joined with it stay."""
         key_id = parse_id(request.query.get("id", ""), "pre-auth key")
-        await self._writer.apply(partial(delete_key, key_id=key_id))
+        await self._acts.apply(request, "preauthkey.delete", partial(delete_key, key_id=key_id))
         return answer({})

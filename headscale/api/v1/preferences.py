@@ -5,9 +5,9 @@ from functools import partial
 import msgspec
 from aiohttp import web
 
+from headscale.api.acts import Acts
 from headscale.api.v1.body import answer, read_body
 from headscale.state.preferences import set_device_approval
-from headscale.state.writer import Writer
 
 
 class Settings(msgspec.Struct, frozen=True, rename="camel"):
@@ -25,8 +25,8 @@ class SettingsShown(msgspec.Struct, frozen=True, rename="camel"):
 class PreferencesApi:
     """Get and change."""
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+    def __init__(self, acts: Acts) -> None:
+        self._acts = acts
 
     def routes(self) -> list[web.RouteDef]:
         """Where they are mounted."""
@@ -40,8 +40,10 @@ class PreferencesApi:
         """Change those that are named; a 409 where the configuration decides."""
         asked = await read_body(request, Settings)
         if asked.device_approval is not None:
-            await self._writer.apply(partial(set_device_approval, on=asked.device_approval))
+            await self._acts.apply(
+                request, "settings.change", partial(set_device_approval, on=asked.device_approval)
+            )
         return self._shown()
 
     def _shown(self) -> web.Response:
-        return answer(SettingsShown(device_approval=self._writer.snapshot.needs_approval))
+        return answer(SettingsShown(device_approval=self._acts.snapshot.needs_approval))

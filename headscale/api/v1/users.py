@@ -5,11 +5,11 @@ from functools import partial
 import msgspec
 from aiohttp import web
 
+from headscale.api.acts import Acts
 from headscale.api.v1.body import answer, parse_id, read_body
 from headscale.api.v1.objects import user_object
 from headscale.errors import Conflict, Malformed
 from headscale.state.users import create_user, delete_user, rename_user
-from headscale.state.writer import Writer
 
 
 class NewUser(msgspec.Struct, frozen=True, rename="camel"):
@@ -24,8 +24,8 @@ class NewUser(msgspec.Struct, frozen=True, rename="camel"):
 class Users:
     """Create, list, rename, delete."""
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+    def __init__(self, acts: Acts) -> None:
+        self._acts = acts
 
     def routes(self) -> list[web.RouteDef]:
         """Where they are mounted."""
@@ -39,20 +39,22 @@ class Users:
     async def create(self, request: web.Request) -> web.Response:
         """A new local user."""
         asked = await read_body(request, NewUser)
-        user = await self._writer.apply(
+        user = await self._acts.apply(
+            request,
+            "user.create",
             partial(
                 create_user,
                 name=asked.name,
                 display_name=asked.display_name,
                 email=asked.email,
                 profile_pic_url=asked.picture_url,
-            )
+            ),
         )
         return answer({"user": user_object(user)})
 
     async def list(self, request: web.Request) -> web.Response:
         """All users by id, or those with the first given of ?name, ?email and ?id."""
-        users = sorted(self._writer.snapshot.users.values(), key=lambda user: user.id)
+        users = sorted(self._acts.snapshot.users.values(), key=lambda user: user.id)
         if name := request.query.get("name"):
             users = [user for user in users if user.name == name]
         elif email := request.query.get("email"):
@@ -66,7 +68,7 @@ class Users:
         """Forget a user without nodes; with nodes it is a 400, as the peer's scripts expect."""
         user_id = parse_id(request.match_info["id"], "user")
         try:
-            await self._writer.apply(partial(delete_user, user_id=user_id))
+            await self._acts.apply(request, "user.delete", partial(delete_user, user_id=user_id))
         except Conflict as problem:
             raise Malformed(str(problem)) from problem
         return answer({})
@@ -74,7 +76,7 @@ class Users:
     async def rename(self, request: web.Request) -> web.Response:
         """The same user under another name."""
         user_id = parse_id(request.match_info["id"], "user")
-        user = await self._writer.apply(
-            partial(rename_user, user_id=user_id, name=request.match_info["name"])
+        user = await self._acts.apply(
+            request, "user.rename", partial(rename_user, user_id=user_id, name=request.match_info["name"])
         )
         return answer({"user": user_object(user)})
