@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from headscale.certificates.publisher import Publisher
 from headscale.certificates.start import publisher_of
 from headscale.clock import Clock, SystemClock
 from headscale.config import Config, EmbeddedDERP, Listen, TLSFiles
+from headscale.configfile import load_config
 from headscale.control.asks import NodeAsks
 from headscale.control.dispatch import Dispatcher, Handler
 from headscale.control.housekeeping import housekeep
@@ -42,6 +44,7 @@ from headscale.login.pending import PendingLogins
 from headscale.mapper.fanout import Fanout
 from headscale.mapper.questions import PATH as ANSWERS_PATH
 from headscale.mapper.questions import Questions
+from headscale.reload import Reloader
 from headscale.sources.policy import PolicySource
 from headscale.sources.records import RecordSource
 from headscale.sources.relays import DerpSource
@@ -72,6 +75,7 @@ class App:
     writer: Writer
     fanout: Fanout
     policy: PolicySource
+    reloader: Reloader
     url: str
     failed: asyncio.Future[None]
 
@@ -158,7 +162,15 @@ async def running(
         stack.push_async_callback(upgrade.close)
         stack.callback(fanout.end_all)
         await serve_api(stack, parts, path=config.unix_socket, mode=config.unix_socket_mode)
-        yield App(config, writer, fanout, policy, config.tailnet.server_url, failed)
+        reloader = Reloader(
+            config,
+            partial(load_config, config.source),
+            writer=writer,
+            policy=policy,
+            relays=relays,
+            records=records,
+        )
+        yield App(config, writer, fanout, policy, reloader, config.tailnet.server_url, failed)
 
 
 async def _open_database(stack: AsyncExitStack, config: Config) -> Database:

@@ -33,7 +33,7 @@ from headscale.config import (
 )
 from headscale.configcertificates import certificates
 from headscale.configdns import dns_settings, extra_records_path
-from headscale.configkeys import KEYS, OTHER_PREFIXES, OTHER_VARIABLES, REMOVED, variable_of
+from headscale.configkeys import CHOOSABLE, KEYS, OTHER_PREFIXES, OTHER_VARIABLES, REMOVED, variable_of
 from headscale.configvalues import read_value
 from headscale.errors import Malformed
 from headscale.records import Allocation, TailnetSettings
@@ -347,6 +347,7 @@ def _tailnet(values: _Values, listen: Listen, *, is_tls: bool) -> TailnetSetting
         auto_update=values.get("auto_update.enabled", False),
         log_tail=values.get("logtail.enabled", False),
         latest_client=_latest_client(values),
+        written=frozenset(name for name in CHOOSABLE.values() if values.has(name)),
     )
 
 

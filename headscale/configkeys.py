@@ -167,6 +167,17 @@ KEYS: Final[dict[str, Key]] = {
     **{name: Key(name, Kind.ANY, later=True) for name in _LATER},
 }
 
+# What administrators may choose while the server runs, by the name of the choice, where the operator wrote no value.
+CHOOSABLE: Final[dict[str, str]] = {
+    "magic_dns": "dns.magic_dns",
+    "override_local_dns": "dns.override_local_dns",
+    "nameservers": "dns.nameservers.global",
+    "split": "dns.nameservers.split",
+    "search_domains": "dns.search_domains",
+    "node_expiry_days": "node.expiry",
+    "auto_update": "auto_update.enabled",
+}
+
 # Gone from the peer, and what to write instead. Ignoring them would hide a change of behaviour.
 REMOVED: Final[dict[str, str]] = {
     "acl_policy_path": "policy.path",

@@ -49,6 +49,11 @@ class JSONFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+def set_level(level: str) -> None:
+    """From now on this level."""
+    logging.getLogger().setLevel(LEVELS[level])
+
+
 def set_up(*, level: str, as_json: bool) -> None:
     """Log to stderr as text, or to stdout as JSON lines (where the peer writes them)."""
     handler = logging.StreamHandler(sys.stdout if as_json else sys.stderr)
@@ -57,6 +62,6 @@ def set_up(*, level: str, as_json: bool) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(LEVELS[level])
+    set_level(level)
     for noisy in ("alembic", "aiosqlite", "sqlalchemy", "hpack", "h2", "aiohttp.access", "aiohttp.server"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -172,11 +172,31 @@ class AuditEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What administrators chose where the operator's configuration says nothing; None where they did not either.
+
+    `node_expiry_days` is 0 for keys that never end.
+    """
+
+    magic_dns: bool | None = None
+    override_local_dns: bool | None = None
+    nameservers: tuple[str, ...] | None = None
+    split: Mapping[str, tuple[str, ...]] | None = None
+    search_domains: tuple[str, ...] | None = None
+    node_expiry_days: int | None = None
+    auto_update: bool | None = None
+
+
+NO_CHOICES: Final = Choices()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Preferences:
     """What administrators decide while the server runs; there is one row of it."""
 
     id: int = 1
     device_approval: bool = False
+    choices: Choices = NO_CHOICES
 
 
 # What nobody has decided yet.
@@ -255,7 +275,8 @@ class TailnetSettings:
     """What steps and maps need to know of the configuration.
 
     `device_approval` as the operator set it; None leaves it to administrators (`Preferences`). `latest_client` is the
-    release (like 1.102.4) below which clients are told to update; empty when the operator names none.
+    release (like 1.102.4) below which clients are told to update; empty when the operator names none. `written` are
+    the keys of the configuration that the operator gave a value, of those that administrators may choose otherwise.
     """
 
     server_url: str
@@ -270,6 +291,7 @@ class TailnetSettings:
     auto_update: bool = False
     log_tail: bool = False
     latest_client: str = ""
+    written: frozenset[str] = frozenset()
 
     @property
     def expiry_warning(self) -> timedelta:

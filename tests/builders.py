@@ -41,7 +41,10 @@ def moment(now: datetime = NOW) -> Moment:
 def tailnet(*user_names: str, settings: TailnetSettings = SETTINGS) -> Snapshot:
     """A tailnet with these users, numbered from 1."""
     snapshot = Snapshot(
-        settings=settings, derp_map=DERPMap(regions={}), extra_records=settings.dns.extra_records
+        settings=settings,
+        configured=settings,
+        derp_map=DERPMap(regions={}),
+        extra_records=settings.dns.extra_records,
     )
     for name in user_names:
         snapshot = create_user(snapshot, moment(), name=name).snapshot

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.servers.configuration import Configuration
 from harness.servers.health import answers
 from harness.servers.local import LocalSettings, remove_data
 from harness.servers.rest import RestAdmin
@@ -49,6 +50,12 @@ class ProcessServer(RestAdmin):
 
     async def kill(self) -> None:
         await self._end(signal.SIGKILL)
+
+    def reload(self, configuration: Configuration) -> None:
+        """Write this configuration, and have it read (SIGHUP). What it comes to, the log says."""
+        configuration.write(self.settings.data)
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
 
     async def close(self) -> None:
         await self.stop()

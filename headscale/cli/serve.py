@@ -27,7 +27,7 @@ async def _serve(config: Config) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(
-        signal.SIGHUP, log.info, "SIGHUP: the server is starting and reads its policy anyway"
+        signal.SIGHUP, log.info, "SIGHUP: the server is starting and reads its configuration anyway"
     )
     for name in config.later:
         log.warning("%s is accepted but has no effect in this version", name)
@@ -36,7 +36,7 @@ async def _serve(config: Config) -> None:
         reloads: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
 
         def reload() -> None:
-            task = asyncio.create_task(app.policy.reload(), name="policy reload")
+            task = asyncio.create_task(app.reloader.reload(), name="reload")
             reloads.add(task)
             task.add_done_callback(reloads.discard)
 

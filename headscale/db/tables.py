@@ -32,10 +32,12 @@ from sqlalchemy.engine import Dialect
 
 from headscale.keys import DiscoKey, MachineKey, NodeKey
 from headscale.records import (
+    NO_CHOICES,
     ApiKey,
     AttributeValue,
     AuditEvent,
     Change,
+    Choices,
     Counter,
     Node,
     PolicyText,
@@ -112,6 +114,19 @@ class Changes(TypeDecorator[tuple[Change, ...]]):
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[Change, ...]:
         return msgspec.json.decode(value, type=tuple[Change, ...]) if value else ()
+
+
+class ChoicesJSON(TypeDecorator[Choices]):
+    """What administrators chose, as a JSON object."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Choices | None, dialect: Dialect) -> str:
+        return msgspec.json.encode(value or NO_CHOICES).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Choices:
+        return msgspec.json.decode(value, type=Choices) if value else NO_CHOICES
 
 
 class HostinfoJSON(TypeDecorator[Hostinfo]):
@@ -235,6 +250,7 @@ preferences = Table(
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
     Column("device_approval", Boolean, nullable=False),
+    Column("choices", ChoicesJSON, nullable=False, server_default="{}"),
 )
 
 counters = Table(

@@ -40,7 +40,8 @@ class Fanout:
         self._clock = clock
         self._streams: dict[int, Stream] = {}
         self._wake = asyncio.Event()
-        self._peer_bytes = PeerBytes(writer.snapshot.settings)
+        self._settings = writer.snapshot.settings
+        self._peer_bytes = PeerBytes(self._settings)
         self._peer_blocks = PeerBlocks()
         writer.on_publish.append(self._wake.set)
 
@@ -114,6 +115,10 @@ class Fanout:
                     now_due = self._new_round()
 
     def _new_round(self) -> Round:
+        if self._writer.snapshot.settings is not self._settings:  # peers' names have the domain in them
+            self._settings = self._writer.snapshot.settings
+            self._peer_bytes = PeerBytes(self._settings)
+            self._peer_blocks = PeerBlocks()
         return Round(
             self._writer.snapshot,
             self._clock.now(),

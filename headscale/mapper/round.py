@@ -106,7 +106,9 @@ class Round:
     def _comparison(self, old: Snapshot) -> Comparison | None:
         """None when the old snapshot is too old to compare with: then a full map is due."""
         if old.epoch not in self._comparisons:
-            touched = self._touched_since(old.epoch)
+            # Other settings may say anything else of anybody, and are rare.
+            is_comparable = old.settings is self.snapshot.settings
+            touched = self._touched_since(old.epoch) if is_comparable else None
             self._comparisons[old.epoch] = (
                 compare(old, self.snapshot, touched, peer_bytes=self._peer_bytes)
                 if touched is not None

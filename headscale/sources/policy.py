@@ -85,8 +85,9 @@ class PolicySource:
         async with self._question:
             return await asyncio.to_thread(_asked, self._writer.snapshot, question, texts)
 
-    async def reload(self) -> None:
-        """Read the file again; a broken one is logged, and the policy before it stays in force."""
+    async def reload(self, settings: PolicySettings | None = None) -> None:
+        """Read the file again, or another one; a broken one is logged, and the policy before it stays in force."""
+        self._settings = settings or self._settings
         if self._settings.mode is not PolicyMode.FILE:
             log.info("SIGHUP: the policy is in the database, set it with `headscale policy set`")
         elif self._settings.path is None:

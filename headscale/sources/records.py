@@ -24,7 +24,7 @@ class RecordSource:
     """The records that a server starts with, and those that follow. Without a file, `static` is all there is."""
 
     def __init__(self, path: Path | None, static: tuple[DNSRecord, ...] = ()) -> None:
-        self._file = WatchedFile(path, max_bytes=MAX_BYTES) if path is not None else None
+        self._file = _watched(path)
         self._static = static
 
     async def first(self) -> tuple[DNSRecord, ...]:
@@ -35,11 +35,19 @@ class RecordSource:
 
     async def run(self, writer: Writer) -> None:
         """Follow the file for ever. One task runs this for the life of the server."""
-        while self._file is not None:
+        while True:
             await asyncio.sleep(POLL_S)
-            found = await asyncio.to_thread(self._file.look, time.time_ns())
-            if found is not None:
-                await self._take(self._file.path, found, writer)
+            file = self._file
+            found = await asyncio.to_thread(file.look, time.time_ns()) if file is not None else None
+            if file is not None and file is self._file and found is not None:
+                await self._take(file.path, found, writer)
+
+    async def use(self, path: Path | None, static: tuple[DNSRecord, ...], writer: Writer) -> None:
+        """From now on these records, or those of this file. Raises as `first` does; then nothing changes."""
+        file = self._file if self._file is not None and self._file.path == path else _watched(path)
+        records = await asyncio.to_thread(read_records, file) if file is not None else static
+        await writer.apply(partial(set_extra_records, records=records))
+        self._file, self._static = file, static
 
     async def _take(self, path: Path, found: bytes | Unreadable, writer: Writer) -> None:
         if isinstance(found, Unreadable):
@@ -55,6 +63,10 @@ class RecordSource:
             return
         if changed:
             log.info("extra records changed file=%s records=%d", path, len(records))
+
+
+def _watched(path: Path | None) -> WatchedFile | None:
+    return WatchedFile(path, max_bytes=MAX_BYTES) if path is not None else None
 
 
 def read_records(file: WatchedFile) -> tuple[DNSRecord, ...]:

@@ -57,6 +57,7 @@ class DerpSource:
         self._of_url: dict[str, Regions] = {}
         self._copies: dict[str, bytes] = {}
         self._fetched: set[str] = set()
+        self._replaced = asyncio.Event()
 
     async def first(self) -> DERPMap:
         """The map to start with. Raises Unavailable or Malformed: for a file with a mistake, or without any region."""
@@ -76,10 +77,35 @@ class DerpSource:
 
     async def run(self, writer: Writer) -> None:
         """Follow the sources for ever. One task runs this for the life of the server."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._watch_files(writer))
-            for url in self._sources.urls:
-                tasks.create_task(self._follow(url, writer))
+        while True:
+            self._replaced.clear()
+            async with asyncio.TaskGroup() as tasks:
+                following = [tasks.create_task(self._watch_files(writer))]
+                following += [tasks.create_task(self._follow(url, writer)) for url in self._sources.urls]
+                await self._replaced.wait()
+                for task in following:
+                    task.cancel()
+
+    async def use(self, sources: DerpSources, writer: Writer) -> None:
+        """From now on these sources; what those that stay said last is kept, and new URLs are fetched in time.
+
+        Raises Unavailable or Malformed for a file that cannot be used or a map without any region; then nothing
+        changes.
+        """
+        files = [WatchedFile(path, max_bytes=MAX_SOURCE_BYTES) for path in sources.paths]
+        of_file = {file.path: await asyncio.to_thread(read_map, file) for file in files}
+        before = (self._sources, self._files, self._of_file)
+        self._sources, self._files, self._of_file = sources, files, of_file
+        for url in set(sources.urls) - self._of_url.keys():
+            await asyncio.to_thread(self._recall, url)
+        if not self._merged().regions:
+            await asyncio.gather(*map(self._fetch_now, sources.urls))
+        derp_map = self._merged()
+        if not derp_map.regions:
+            self._sources, self._files, self._of_file = before
+            raise Malformed("derp: no relay would be left, and clients cannot work without one")
+        await writer.apply(partial(set_derp_map, derp_map=derp_map))
+        self._replaced.set()
 
     # ---- files
 

@@ -16,6 +16,7 @@ from headscale.records import (
     TailnetSettings,
     User,
 )
+from headscale.state.settings import in_force
 from headscale.state.snapshot import Snapshot, put_api_key, put_key, put_record, with_subjects
 from headscale.tailcfg.derpmap import DERPMap
 from headscale.tailcfg.dns import DNSRecord
@@ -37,7 +38,12 @@ def restore(
     """A snapshot of these records, without a policy; ids go on after the last ones ever handed out."""
     by_id = Map({user.id: user for user in users})
     snapshot = Snapshot(
-        settings=settings, derp_map=derp_map, extra_records=extra_records, started_at=now, users=by_id
+        settings=in_force(settings, preferences),
+        configured=settings,
+        derp_map=derp_map,
+        extra_records=extra_records,
+        started_at=now,
+        users=by_id,
     )
     for key in pre_auth_keys:
         snapshot = put_key(snapshot, key)

@@ -46,9 +46,11 @@ class Snapshot:
     text, or other users. `policy_problem` is why the policy in force is not the one that was set last; empty
     when it is. `gateways` are the nodes with any route in force; `routers` has them by subnet route, and `primaries`
     who of those is primary. `extra_records` are the operator's DNS records of this moment.
+    `configured` are the operator's settings, and `settings` those in force (state/settings.py).
     """
 
     settings: TailnetSettings
+    configured: TailnetSettings
     derp_map: DERPMap
     extra_records: tuple[DNSRecord, ...] = ()
     epoch: int = 0
