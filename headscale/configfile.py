@@ -90,15 +90,22 @@ def find_config(explicit: Path | None, environment: Mapping[str, str]) -> Path |
 def load_config(explicit: Path | None = None, environment: Mapping[str, str] = os.environ) -> Config:
     """The configuration in force. Raises BadConfig with everything that is wrong with it."""
     path = find_config(explicit, environment)
-    given: dict[str, _Given] = {}
+    return read_config(path, config_text(path) if path is not None else "", environment)
+
+
+def config_text(path: Path) -> str:
+    """What the file says; raises BadConfig."""
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else "it is not UTF-8 text"
+        raise BadConfig([Complaint(str(path), f"cannot be read: {reason}")]) from None
+
+
+def read_config(path: Path | None, text: str, environment: Mapping[str, str]) -> Config:
+    """The configuration that this text would be at that path. Raises as `load_config` does."""
     complaints: list[Complaint] = []
-    if path is not None:
-        try:
-            text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as problem:
-            reason = problem.strerror if isinstance(problem, OSError) else "it is not UTF-8 text"
-            raise BadConfig([Complaint(str(path), f"cannot be read: {reason}")]) from None
-        given = _from_yaml(path, text, complaints)
+    given = _from_yaml(path, text, complaints) if path is not None else {}
     given.update(_from_environment(environment, complaints))
     base = path.absolute().parent if path is not None else Path.cwd()
     return _assemble(path, given, base, complaints)

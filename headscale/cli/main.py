@@ -10,6 +10,7 @@ from headscale.cli.audit import audit
 from headscale.cli.auth import auth
 from headscale.cli.client import call
 from headscale.cli.completion import completion
+from headscale.cli.config import config
 from headscale.cli.configfiles import check_sources
 from headscale.cli.debug import debug
 from headscale.cli.framework import Command, Group, run, session
@@ -60,14 +61,14 @@ def health() -> None:
 @root.command(cls=Command)
 def configtest() -> None:
     """Check the configuration and change nothing."""
-    config = session().config()
-    if config.policy.mode is PolicyMode.FILE and config.policy.path is not None:
-        check_file(config.policy.path)
-    check_sources(config)
-    later = f"; without effect in this version: {', '.join(config.later)}" if config.later else ""
+    found = session().config()
+    if found.policy.mode is PolicyMode.FILE and found.policy.path is not None:
+        check_file(found.policy.path)
+    check_sources(found)
+    later = f"; without effect in this version: {', '.join(found.later)}" if found.later else ""
     show(
-        {"source": str(config.source or ""), "later": list(config.later)},
-        text=f"{config.source or 'the defaults'}: ok{later}",
+        {"source": str(found.source or ""), "later": list(found.later)},
+        text=f"{found.source or 'the defaults'}: ok{later}",
     )
 
 
@@ -85,6 +86,7 @@ root.add_command(nodes)
 root.add_command(apikeys)
 root.add_command(audit)
 root.add_command(auth)
+root.add_command(config)
 root.add_command(policy)
 root.add_command(settings)
 root.add_command(generate)

@@ -473,3 +473,36 @@ async def test_health_names_a_stored_policy_that_cannot_be_used(
     assert "nobody may reach anybody" in (await headscale("health", "-o", "json")).document["policyProblem"]
     assert (await headscale("policy", "set", "-f", str(acl))).code == 0
     assert (await headscale("health")).out == "ok\n"
+
+
+OLD = """\
+# Of the office.
+data_dir: {data}
+acl_policy_path: {acl} # ours
+oidc:
+  strip_email_domain: true
+nonsense: 1
+"""
+
+
+async def test_an_older_configuration_is_rewritten(headscale: Headscale, acl: Path, tmp_path: Path) -> None:
+    """First to look at, then for good; what only a person can decide is named, and what was there is kept."""
+    file = tmp_path / "old.yaml"
+    old = OLD.format(data=tmp_path / "data", acl=acl)
+    file.write_text(old)
+    file.chmod(0o640)
+    assert "acl_policy_path is gone: use policy.path" in (await headscale("configtest", "-c", str(file))).err
+    shown = await headscale("config", "migrate", str(file))
+    assert shown.code == 0
+    assert f"policy:\n  path: {acl} # ours\n" in shown.out
+    assert "acl_policy_path: is now policy.path" in shown.err
+    assert f"still to do: {file}:5: unknown key nonsense" in shown.err
+    assert file.read_text() == old
+
+    written = (await headscale("config", "migrate", "-c", str(file), "--write", "-o", "json")).document
+    assert [change["key"] for change in written["changes"]] == ["acl_policy_path", "oidc.strip_email_domain"]
+    assert file.read_text() == written["text"] == shown.out
+    assert (file.stat().st_mode & 0o777, (tmp_path / "old.yaml.before").read_text()) == (0o640, old)
+    file.write_text(written["text"].replace("nonsense: 1\n", ""))
+    assert (await headscale("configtest", "-c", str(file))).code == 0
+    assert "nothing to change" in (await headscale("config", "migrate", str(file))).out
