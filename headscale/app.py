@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from headscale import tls
-from headscale.api.server import ApiParts, mount_api, serve_api
+from headscale.api.parts import ApiParts
+from headscale.api.server import mount_api, serve_api
 from headscale.certificates.publisher import Publisher
 from headscale.certificates.start import publisher_of
 from headscale.clock import Clock, SystemClock

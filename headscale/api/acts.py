@@ -9,10 +9,12 @@ from typing import Final, TypeVar
 
 from aiohttp import web
 
+from headscale.api.grants import GRANT
 from headscale.api.problems import Handler
 from headscale.state.acts import audited
 from headscale.state.audit import note
 from headscale.state.effect import Step
+from headscale.state.scopes import EVERYTHING
 from headscale.state.snapshot import Snapshot
 from headscale.state.writer import Writer
 
@@ -60,6 +62,7 @@ class Acts:
 async def is_local(request: web.Request, handler: Handler) -> web.StreamResponse:
     """On the Unix socket callers are users of this machine; the kernel says which."""
     request[ACTOR] = Actor(f"local {_user_of(request)}")
+    request[GRANT] = EVERYTHING
     return await handler(request)
 
 

@@ -1,32 +1,43 @@
 """The API's door on the main listener: who may come in, and how much they may send.
 
-`Authorization: Bearer <API key>`, for every path below /api but the public ones, unknown paths included. Whoever may
-come in may do everything, as on the Unix socket. The answer to everybody else is one and the same.
+`Authorization: Bearer <API key>`, for every path below /api but the public ones, unknown paths included; on v2 also
+`Basic`, with the key as the user name and any password. Whoever comes with an API key may do everything, as on the Unix
+socket. The answer to everybody else is one and the same.
 """
 
 import asyncio
 import logging
 from functools import partial
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import BasicAuth, hdrs, web
 
 from headscale.api.acts import ACTOR, Actor
-from headscale.api.problems import PROBLEM_TYPE, Handler
-from headscale.api.v1.description import JSON_PATH, YAML_PATH
+from headscale.api.grants import GRANT
+from headscale.api.problems import PROBLEM_TYPE, Handler, is_v2, problem
+from headscale.api.v1.description import DESCRIPTION as V1
+from headscale.api.v2.description import DESCRIPTION as V2
+from headscale.api.v2.table import ENDPOINTS
 from headscale.clock import Clock
 from headscale.errors import Refused, Unavailable
 from headscale.records import ApiKey
 from headscale.state.apikeys import is_seen_late, mark_api_key_seen, recognise_api_key
+from headscale.state.scopes import EVERYTHING
 from headscale.state.writer import Writer
 
 log = logging.getLogger(__name__)
 
 # Word for word the peer's, which has no `errors` here.
 _UNAUTHORIZED: Final = msgspec.json.encode({"title": "Unauthorized", "status": 401, "detail": "Unauthorized"})
-# Descriptions of the API, and nothing of the tailnet.
-PUBLIC: Final = frozenset({JSON_PATH, YAML_PATH})
+# Descriptions of the API, which say nothing of the tailnet; and routes that ask for a credential of their own.
+PUBLIC: Final = frozenset(
+    {
+        *(path for version in (V1, V2) for path in (version.json_path, version.yaml_path)),
+        *(V2.base + endpoint.path for endpoint in ENDPOINTS if endpoint.is_public),
+    }
+)
 _PLAIN_ENCODINGS: Final = frozenset({"", "identity"})
 
 
@@ -44,11 +55,12 @@ class KeyDoor:
         """Refuse, or pass on with the cap that bodies have here (a route may raise its own)."""
         if not is_public(request):
             try:
-                key = recognise_api_key(self._writer.snapshot, _bearer(request), self._clock.now())
+                key = recognise_api_key(self._writer.snapshot, _credential(request), self._clock.now())
             except Refused:
-                return _unauthorized()
+                return _unauthorized(request)
             self._note(key)
             request[ACTOR] = Actor(f"API key {key.prefix}")
+            request[GRANT] = EVERYTHING
         # Nothing on this listener unpacks a body, so that there is no bomb to defuse.
         if request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower() not in _PLAIN_ENCODINGS:
             raise web.HTTPUnsupportedMediaType(text="send the body as it is, without a Content-Encoding")
@@ -78,13 +90,24 @@ def is_public(request: web.Request) -> bool:
     return resource is not None and resource.canonical in PUBLIC
 
 
-def _bearer(request: web.Request) -> str:
-    """The credential of the one Authorization header; empty when there is none, or more than one."""
+def _credential(request: web.Request) -> str:
+    """What the one Authorization header says who asks; empty when there is none, or more than one."""
     given = request.headers.getall(hdrs.AUTHORIZATION, [])
     scheme, _, credential = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-    return credential.strip() if scheme.lower() == "bearer" else ""
+    if scheme.lower() == "bearer":
+        return credential.strip()
+    if scheme.lower() == "basic" and is_v2(request):
+        try:
+            return str(BasicAuth.decode(given[0], encoding="utf-8").login)
+        except ValueError:
+            return ""
+    return ""
 
 
-def _unauthorized() -> web.Response:
-    headers = {hdrs.WWW_AUTHENTICATE: "Bearer"}
-    return web.Response(status=401, body=_UNAUTHORIZED, content_type=PROBLEM_TYPE, headers=headers)
+def _unauthorized(request: web.Request) -> web.Response:
+    if is_v2(request):
+        told = problem(request, HTTPStatus.UNAUTHORIZED, "unauthorized")
+    else:
+        told = web.Response(status=401, body=_UNAUTHORIZED, content_type=PROBLEM_TYPE)
+    told.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+    return told

@@ -3,9 +3,7 @@ where an API key is."""
 
 import os
 import socket
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -13,43 +11,28 @@ from aiohttp import web
 
 from headscale.api.acts import Acts, is_local
 from headscale.api.door import KeyDoor
+from headscale.api.parts import ApiParts
 from headscale.api.problems import problems
-from headscale.api.v1 import description
 from headscale.api.v1.apikeys import ApiKeys
-from headscale.api.v1.audit import AuditEvents, AuditLog
+from headscale.api.v1.audit import AuditLog
 from headscale.api.v1.auth import Logins
 from headscale.api.v1.body import answer
 from headscale.api.v1.debug import Debug
+from headscale.api.v1.description import DESCRIPTION as V1
 from headscale.api.v1.nodes import Nodes
 from headscale.api.v1.pings import Pings
 from headscale.api.v1.policy import Policies
 from headscale.api.v1.preauthkeys import PreAuthKeys
 from headscale.api.v1.preferences import PreferencesApi
 from headscale.api.v1.users import Users
-from headscale.clock import Clock
+from headscale.api.v2.description import DESCRIPTION as V2
+from headscale.api.v2.table import ENDPOINTS
 from headscale.errors import Unavailable
-from headscale.login.pending import PendingLogins
-from headscale.mapper.questions import Questions
-from headscale.sources.policy import PolicySource
-from headscale.state.writer import Writer
 
 BODY_MAX_BYTES: Final = 1024 * 1024
 PREFIX: Final = "/api"
 # What a kernel allows for the path of a Unix socket, its final zero byte included.
 SOCKET_PATH_MAX: Final = 108
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiParts:
-    """What the API is a door to. `ping` raises Unavailable when the database does not answer."""
-
-    writer: Writer
-    ping: Callable[[], Awaitable[None]]
-    audit_events: AuditEvents
-    policy: PolicySource
-    logins: PendingLogins
-    questions: Questions
-    clock: Clock
 
 
 async def serve_api(stack: AsyncExitStack, parts: ApiParts, *, path: Path, mode: int) -> None:
@@ -105,7 +88,9 @@ def api_routes(parts: ApiParts) -> list[web.RouteDef]:
         *Debug(writer, parts.logins, parts.clock).routes(),
         *PreferencesApi(acts).routes(),
         *AuditLog(parts.audit_events).routes(),
-        *description.routes(),
+        *V1.routes(),
+        *(endpoint.route(parts, acts) for endpoint in ENDPOINTS),
+        *V2.routes(),
     ]
 
 

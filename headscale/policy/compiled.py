@@ -356,9 +356,16 @@ class Compiled:
         labels = self._workings.facts.kind(kind_of(subject)).labels
         return approvals.approves(self._workings.approvals, labels, route)
 
-    def owns_tag(self, tag: str, *, person_id: int | None = None, node_id: int | None = None) -> bool:
-        """Whether `tagOwners` lets this user, or the owner of this node, give a node the tag."""
-        labels: tuple[str, ...] = ()
+    def owns_tag(
+        self,
+        tag: str,
+        *,
+        person_id: int | None = None,
+        node_id: int | None = None,
+        tags: Iterable[str] = (),
+    ) -> bool:
+        """Whether `tagOwners` lets this user, the owner of this node, or these tags, give a node the tag."""
+        labels = tuple(tags)
         if person_id is not None:
             labels += self._workings.facts.kind(person_id).labels
         if node_id is not None and (facts := self._members.nodes.get(node_id)):

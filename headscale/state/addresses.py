@@ -87,9 +87,14 @@ def _pick(
 
 
 def _is_free(snapshot: Snapshot, address: Address, prefix: IPv4Network | IPv6Network, now: datetime) -> bool:
-    if address in snapshot.node_by_address or address in (SERVICE_V4, SERVICE_V6):
-        return False
-    if prefix.num_addresses > 2 and address in (prefix.network_address, prefix.broadcast_address):
+    if address in snapshot.node_by_address or not is_given(address, prefix):
         return False
     released = snapshot.released.get(address)
     return released is None or now - released >= REST
+
+
+def is_given(address: Address, prefix: IPv4Network | IPv6Network) -> bool:
+    """Whether some node may have this address of the prefix."""
+    if address in (SERVICE_V4, SERVICE_V6) or address in CHROMEOS:
+        return False
+    return prefix.num_addresses <= 2 or address not in (prefix.network_address, prefix.broadcast_address)

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from harness.servers.inprocess import InProcessServer
-from headscale.api.v1 import body as bodies
+from headscale.api import bodies
 from headscale.sources.policyfile import TEXT_MAX_BYTES
 from tests.integration.doors import ROUTES, Door, doors_of
 

@@ -1,13 +1,13 @@
 """What REST v1 takes and answers, route by route: the source of its description (openapi.json)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
+from headscale.api.description import Operation, object_of
 from headscale.api.v1.apikeys import ApiKeyName, NewApiKey
 from headscale.api.v1.audit import Event
 from headscale.api.v1.auth import LoginId, Registration
@@ -23,15 +23,6 @@ from headscale.api.v1.preferences import Settings, SettingsShown
 from headscale.api.v1.users import NewUser
 from headscale.records import AttributeValue
 
-Struct = type[msgspec.Struct]
-
-
-def _object(name: str, **fields: Any) -> Struct:
-    """An answer with these fields, all of them always there."""
-    return msgspec.defstruct(name, list(fields.items()), frozen=True, rename="camel")
-
-
-Nothing: Final = _object("Nothing")
 Health: Final = msgspec.defstruct(
     "Health", [("database_connectivity", bool), ("policy_problem", str, "")], frozen=True, rename="camel"
 )
@@ -39,19 +30,9 @@ Health: Final = msgspec.defstruct(
 Unauthorized: Final = msgspec.defstruct(
     "Unauthorized", [("title", str), ("status", int), ("detail", str)], frozen=True
 )
-UserAnswer: Final = _object("UserAnswer", user=User)
-NodeAnswer: Final = _object("NodeAnswer", node=Node)
-PolicyAnswer: Final = _object("PolicyAnswer", policy=str, updated_at=datetime)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """One route. `query` are the parameters that it knows, all of them optional."""
-
-    summary: str
-    answer: Struct = Nothing
-    body: Struct | None = None
-    query: tuple[str, ...] = ()
+UserAnswer: Final = object_of("UserAnswer", user=User)
+NodeAnswer: Final = object_of("NodeAnswer", node=Node)
+PolicyAnswer: Final = object_of("PolicyAnswer", policy=str, updated_at=datetime)
 
 
 OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
@@ -61,14 +42,14 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
         ("GET", "/user"): Operation(
             summary="List users, or those with the first given of these",
             query=("name", "email", "id"),
-            answer=_object("UsersAnswer", users=tuple[User, ...]),
+            answer=object_of("UsersAnswer", users=tuple[User, ...]),
         ),
         ("DELETE", "/user/{id}"): Operation(summary="Delete a user without nodes"),
         ("POST", "/user/{id}/rename/{name}"): Operation(summary="Rename a user", answer=UserAnswer),
         ("GET", "/node"): Operation(
             summary="List nodes, or those of the user of this name",
             query=("user",),
-            answer=_object("NodesAnswer", nodes=tuple[Node, ...]),
+            answer=object_of("NodesAnswer", nodes=tuple[Node, ...]),
         ),
         ("GET", "/node/{id}"): Operation(summary="Get a node", answer=NodeAnswer),
         ("DELETE", "/node/{id}"): Operation(summary="Delete a node"),
@@ -89,12 +70,12 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
         ("POST", "/node/backfillips"): Operation(
             summary="Give nodes the addresses that they lack",
             query=("confirmed",),
-            answer=_object("ChangesAnswer", changes=tuple[str, ...]),
+            answer=object_of("ChangesAnswer", changes=tuple[str, ...]),
         ),
         ("POST", "/node/{id}/ping"): Operation(summary="Ask a client whether it answers", answer=Pong),
         ("GET", "/node/{id}/attributes"): Operation(
             summary="What a node says of its device",
-            answer=_object("AttributesAnswer", attributes=dict[str, AttributeValue]),
+            answer=object_of("AttributesAnswer", attributes=dict[str, AttributeValue]),
         ),
         ("POST", "/node/register"): Operation(
             summary="Let a device in that waits (as before 0.30)", query=("user", "key"), answer=NodeAnswer
@@ -110,19 +91,19 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
         ("POST", "/preauthkey"): Operation(
             summary="Create a pre-auth key",
             body=NewKey,
-            answer=_object("PreAuthKeyAnswer", pre_auth_key=PreAuthKey),
+            answer=object_of("PreAuthKeyAnswer", pre_auth_key=PreAuthKey),
         ),
         ("GET", "/preauthkey"): Operation(
             summary="List pre-auth keys",
-            answer=_object("PreAuthKeysAnswer", pre_auth_keys=tuple[PreAuthKey, ...]),
+            answer=object_of("PreAuthKeysAnswer", pre_auth_keys=tuple[PreAuthKey, ...]),
         ),
         ("POST", "/preauthkey/expire"): Operation(summary="End a pre-auth key now", body=KeyId),
         ("DELETE", "/preauthkey"): Operation(summary="Delete a pre-auth key", query=("id",)),
         ("POST", "/apikey"): Operation(
-            summary="Create an API key", body=NewApiKey, answer=_object("ApiKeyAnswer", api_key=str)
+            summary="Create an API key", body=NewApiKey, answer=object_of("ApiKeyAnswer", api_key=str)
         ),
         ("GET", "/apikey"): Operation(
-            summary="List API keys", answer=_object("ApiKeysAnswer", api_keys=tuple[ApiKey, ...])
+            summary="List API keys", answer=object_of("ApiKeysAnswer", api_keys=tuple[ApiKey, ...])
         ),
         ("POST", "/apikey/expire"): Operation(summary="End an API key now", body=ApiKeyName),
         ("DELETE", "/apikey/{prefix}"): Operation(summary="Delete an API key", query=("id",)),
@@ -140,7 +121,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
         ("GET", "/audit"): Operation(
             summary="Read the audit log, newest first",
             query=("before", "limit"),
-            answer=_object("EventsAnswer", events=tuple[Event, ...]),
+            answer=object_of("EventsAnswer", events=tuple[Event, ...]),
         ),
     }
 )

@@ -1,27 +1,38 @@
-"""The description of REST v1: whole, and in itself sound."""
+"""The descriptions of REST v1 and v2: whole, and in themselves sound."""
 
 import json
 from typing import Any
 
+import pytest
 from ruamel.yaml import YAML
 
-from headscale.api.v1 import description
+from headscale.api.description import Description
+from headscale.api.v1.description import DESCRIPTION as V1
+from headscale.api.v2.description import DESCRIPTION as V2
+from headscale.api.v2.table import ENDPOINTS
 from tests.integration.doors import ROUTES
 
-
-def document() -> dict[str, Any]:
-    return json.loads(description._json_text())  # type: ignore[no-any-return]
+BOTH = pytest.mark.parametrize("description", [V1, V2], ids=["v1", "v2"])
 
 
-def test_every_route_is_described_and_nothing_else() -> None:
+def document(description: Description = V1) -> dict[str, Any]:
+    return json.loads(description.json_text)  # type: ignore[no-any-return]
+
+
+@BOTH
+def test_every_route_is_described_and_nothing_else(description: Description) -> None:
     described = {
-        (method.upper(), path) for path, methods in document()["paths"].items() for method in methods
+        (method.upper(), path)
+        for path, methods in document(description)["paths"].items()
+        for method in methods
     }
-    assert described == set(ROUTES)
+    routes = ROUTES if description is V1 else {(each.method, V2.base + each.path) for each in ENDPOINTS}
+    assert described == set(routes)
 
 
-def test_what_it_refers_to_is_there_and_what_is_there_is_used() -> None:
-    found = document()
+@BOTH
+def test_what_it_refers_to_is_there_and_what_is_there_is_used(description: Description) -> None:
+    found = document(description)
     schemas = found["components"]["schemas"]
     used = {part.split('"')[0] for part in json.dumps(found).split("#/components/schemas/")[1:]}
     assert used == set(schemas)
@@ -36,5 +47,6 @@ def test_no_field_of_an_object_is_ever_left_out() -> None:
         assert set(schemas[name]["required"]) == set(schemas[name]["properties"])
 
 
-def test_yaml_says_the_same() -> None:
-    assert YAML(typ="safe", pure=True).load(description._yaml_text()) == document()
+@BOTH
+def test_yaml_says_the_same(description: Description) -> None:
+    assert YAML(typ="safe", pure=True).load(description.yaml_text) == document(description)

@@ -1,0 +1,24 @@
+"""What the API is a door to."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from headscale.api.v1.audit import AuditEvents
+from headscale.clock import Clock
+from headscale.login.pending import PendingLogins
+from headscale.mapper.questions import Questions
+from headscale.sources.policy import PolicySource
+from headscale.state.writer import Writer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiParts:
+    """The parts of a running server. `ping` raises Unavailable when the database does not answer."""
+
+    writer: Writer
+    ping: Callable[[], Awaitable[None]]
+    audit_events: AuditEvents
+    policy: PolicySource
+    logins: PendingLogins
+    questions: Questions
+    clock: Clock
