@@ -11,6 +11,7 @@ from headscale.sources.extrarecords import domain_name, in_order, record_of
 from headscale.tailcfg.dns import DNSRecord
 
 DEFAULT_BASE_DOMAIN: Final = "tailnet.internal"
+NO_NAMESERVER: Final = "is neither an IP address, with or without a port, nor an https:// URL"
 
 
 class Values(Protocol):
@@ -82,13 +83,12 @@ def _base_domain(values: Values, server_host: str, *, magic_dns: bool) -> str:
 
 def _check_nameserver(values: Values, key: str, server: str) -> None:
     """What clients ask (tailscale v1.102.4, types/dnstype and net/dns/resolver): an address, or DNS over HTTPS."""
-    if not _is_nameserver(server):
-        values.complain(
-            key, f"{server!r} is neither an IP address, with or without a port, nor an https:// URL"
-        )
+    if not is_nameserver(server):
+        values.complain(key, f"{server!r} {NO_NAMESERVER}")
 
 
-def _is_nameserver(server: str) -> bool:
+def is_nameserver(server: str) -> bool:
+    """Whether clients can ask this."""
     try:
         if "://" in server:
             url = urlsplit(server)

@@ -39,6 +39,12 @@ class Conflict(HeadscaleError):
     status = HTTPStatus.CONFLICT
 
 
+class Outdated(HeadscaleError):
+    """The caller knows an older version of what it would change (HTTP 412)."""
+
+    status = HTTPStatus.PRECONDITION_FAILED
+
+
 class Unavailable(HeadscaleError):
     """We cannot do it now, and nothing was changed (HTTP 503)."""
 

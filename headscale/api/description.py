@@ -37,9 +37,9 @@ class Operation:
     `bytes`: any text, of the media type that is named. `notes` say more than the summary."""
 
     summary: str
-    answer: Struct | type[bytes] = Nothing
+    answer: type[Any] = Nothing
     answer_type: str = _JSON
-    body: Struct | type[bytes] | None = None
+    body: type[Any] | None = None
     body_type: str = _JSON
     query: tuple[str, ...] = ()
     notes: str = ""
@@ -163,7 +163,8 @@ def _id(method: str, path: str) -> str:
     return method.lower() + "".join(word[:1].upper() + word[1:] for word in words)
 
 
-def _content(kind: str, told: Struct | type[bytes]) -> dict[str, Any]:
+def _content(kind: str, told: type[Any]) -> dict[str, Any]:
     if told is bytes:
         return {kind: {"schema": _TEXT}}
-    return {kind: {"schema": {"$ref": _REF.format(name=told.__name__)}}}
+    (schema,), _ = msgspec.json.schema_components((told,), ref_template=_REF)
+    return {kind: {"schema": schema}}

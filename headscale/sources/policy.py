@@ -49,6 +49,11 @@ class PolicySource:
         self._turn = asyncio.Lock()
         self._question = asyncio.Lock()
 
+    @property
+    def is_file(self) -> bool:
+        """Whether the operator keeps the policy, and nobody else may set one."""
+        return self._settings.mode is PolicyMode.FILE
+
     async def start(self, stored: PolicyText | None, older: Older) -> None:
         """Put in force what the server starts with; `stored` is the newest row, `older` finds the one before.
 

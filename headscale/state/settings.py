@@ -5,14 +5,20 @@ The operator's configuration comes first; where it is silent, administrators may
 
 from dataclasses import fields, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
+from headscale.configdns import NO_NAMESERVER, is_nameserver
 from headscale.configkeys import CHOOSABLE
-from headscale.errors import Conflict
+from headscale.errors import Conflict, Malformed
 from headscale.records import Choices, DNSSettings, Preferences, TailnetSettings, Update
+from headscale.sources.extrarecords import domain_name
 from headscale.state.effect import Effect, Moment
 from headscale.state.preferences import let_waiting_in
 from headscale.state.snapshot import Snapshot
+
+# Of each list: every client is told of all of them.
+ENTRIES_MAX: Final = 256
+EXPIRY_DAYS_MAX: Final = 3650
 
 
 def in_force(configured: TailnetSettings, preferences: Preferences) -> TailnetSettings:
@@ -53,20 +59,23 @@ def configure(snapshot: Snapshot, moment: Moment, *, configured: TailnetSettings
     return Effect(let_in.snapshot, True, let_in.writes, let_in.touched)
 
 
-def choose(snapshot: Snapshot, moment: Moment, **choices: Any) -> Effect[TailnetSettings]:
-    """Administrators choose these (see `Choices`); the result is what is in force then.
+def choose(snapshot: Snapshot, moment: Moment, *, choices: Choices) -> Effect[TailnetSettings]:
+    """Administrators choose what is not None in this; the result is what is in force then.
 
-    Raises Conflict, naming the key, where the operator's configuration decides.
+    Raises Conflict, naming the key, where the operator's configuration decides; Malformed for values that are none.
     """
-    decided = sorted({CHOOSABLE[name] for name in choices} & snapshot.configured.written)
+    chosen = {
+        field.name: value for field in fields(Choices) if (value := getattr(choices, field.name)) is not None
+    }
+    decided = sorted({CHOOSABLE[name] for name in chosen} & snapshot.configured.written)
     if decided:
         raise Conflict(f"{', '.join(decided)} is set in the server's configuration: change it there")
     before = snapshot.preferences
-    after = replace(before, choices=replace(before.choices, **choices))
+    after = replace(before, choices=replace(before.choices, **_checked(chosen)))
     if after == before:
         return Effect(snapshot, snapshot.settings)
-    chosen = with_settings(replace(snapshot, preferences=after))
-    return Effect(chosen, chosen.settings, (Update(after),))
+    decided_now = with_settings(replace(snapshot, preferences=after))
+    return Effect(decided_now, decided_now.settings, (Update(after),))
 
 
 def with_settings(snapshot: Snapshot) -> Snapshot:
@@ -76,6 +85,34 @@ def with_settings(snapshot: Snapshot) -> Snapshot:
     """
     settings = in_force(snapshot.configured, snapshot.preferences)
     return snapshot if settings == snapshot.settings else replace(snapshot, settings=settings)
+
+
+def _checked(chosen: dict[str, Any]) -> dict[str, Any]:
+    """The choices as they are kept; raises Malformed."""
+    servers = [
+        *chosen.get("nameservers", ()),
+        *(s for each in chosen.get("split", {}).values() for s in each),
+    ]
+    for server in servers:
+        if not is_nameserver(server):
+            raise Malformed(f"{server[:200]!r} {NO_NAMESERVER}")
+    if "split" in chosen:
+        chosen["split"] = {_domain(name): tuple(each) for name, each in chosen["split"].items()}
+    if "search_domains" in chosen:
+        chosen["search_domains"] = tuple(map(_domain, chosen["search_domains"]))
+    if not 0 <= chosen.get("node_expiry_days", 0) <= EXPIRY_DAYS_MAX:
+        raise Malformed(f"keys may live 1 to {EXPIRY_DAYS_MAX} days, or 0 for ever")
+    for name, value in chosen.items():
+        if isinstance(value, tuple | dict) and len(value) > ENTRIES_MAX:
+            raise Malformed(f"{CHOOSABLE[name]}: at most {ENTRIES_MAX} entries")
+    return chosen
+
+
+def _domain(text: str) -> str:
+    name = domain_name(text)
+    if name is None:
+        raise Malformed(f"{text[:200]!r} is not a domain name")
+    return name
 
 
 def _dns(configured: DNSSettings, chosen: dict[str, Any], *, is_override_written: bool) -> DNSSettings:

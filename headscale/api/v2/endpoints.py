@@ -16,7 +16,7 @@ from aiohttp import hdrs, web
 
 from headscale.api.acts import Acts
 from headscale.api.bodies import answer, id_of, receive
-from headscale.api.description import Nothing, Operation, Struct
+from headscale.api.description import Nothing, Operation
 from headscale.api.grants import GRANT
 from headscale.api.parts import ApiParts
 from headscale.errors import Malformed, NotFound, Refused
@@ -75,7 +75,8 @@ class Endpoint(Generic[B]):
     """One route. The path stands behind /api/v2, and `scopes` are those of which one is enough.
 
     The handler answers a document, or a whole response; None is `{}`. `body` is its type, or `bytes` for whatever is
-    sent. Everybody may ask a route that `is_public`, without a login.
+    sent, of `body_max_bytes` where that is not what bodies have everywhere. Everybody may ask a route that `is_public`,
+    without a login.
     """
 
     method: str
@@ -85,9 +86,10 @@ class Endpoint(Generic[B]):
     scopes: tuple[str, ...] = ()
     body: type[B] | None = None
     body_type: str = "application/json"
-    answer: Struct | type[bytes] = Nothing
+    answer: type[Any] = Nothing
     answer_type: str = "application/json"
     query: tuple[str, ...] = ()
+    body_max_bytes: int | None = None
     is_public: bool = False
 
     @property
@@ -133,6 +135,8 @@ async def _serve(
     tailnet = request.match_info.get("tailnet", _THIS)
     if tailnet not in tailnet_names(acts.snapshot.settings):
         raise NotFound(f"no tailnet is named {tailnet[:80]!r}: {_THIS} is the one that there is")
+    if endpoint.body_max_bytes is not None:
+        request = request.clone(client_max_size=endpoint.body_max_bytes)
     body = await _body(request, endpoint.body) if endpoint.body is not None else None
     told = await endpoint.handler(Call(request, parts, acts, body))
     return told if isinstance(told, web.StreamResponse) else answer({} if told is None else told)

@@ -2,7 +2,13 @@
 
 from typing import Any, Final
 
-from headscale.api.v2 import devices
+from headscale.api.v2 import devices, dns, policyfile, refused, settings
 from headscale.api.v2.endpoints import Endpoint
 
-ENDPOINTS: Final[tuple[Endpoint[Any], ...]] = (*devices.ENDPOINTS,)
+ENDPOINTS: Final[tuple[Endpoint[Any], ...]] = (
+    *devices.ENDPOINTS,
+    *policyfile.ENDPOINTS,
+    *dns.ENDPOINTS,
+    *settings.ENDPOINTS,
+    *refused.ENDPOINTS,
+)

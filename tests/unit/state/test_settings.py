@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headscale.configkeys import CHOOSABLE, KEYS
-from headscale.errors import Conflict
+from headscale.errors import Conflict, Malformed
 from headscale.records import Choices, DNSSettings, TailnetSettings, Update
 from headscale.state.settings import choose, configure, in_force
 from headscale.state.snapshot import Snapshot
@@ -52,7 +52,7 @@ def test_what_is_chosen_is_in_force(
     choices: dict[str, Any], dns: dict[str, Any], others: dict[str, Any]
 ) -> None:
     snapshot = silent()
-    effect = choose(snapshot, moment(), **choices)
+    effect = choose(snapshot, moment(), choices=Choices(**choices))
     settings = effect.snapshot.settings
     assert settings == replace(snapshot.settings, dns=replace(snapshot.settings.dns, **dns), **others)
     assert effect.writes == (Update(effect.snapshot.preferences),)
@@ -63,7 +63,7 @@ def test_what_is_chosen_is_in_force(
 def test_what_the_operator_wrote_cannot_be_chosen(name: str) -> None:
     written = replace(SETTINGS, written=frozenset({CHOOSABLE[name]}))
     with pytest.raises(Conflict, match=CHOOSABLE[name]):
-        choose(tailnet(settings=written), moment(), **{name: CHOICE_OF[name]})
+        choose(tailnet(settings=written), moment(), choices=Choices(**{name: CHOICE_OF[name]}))
 
 
 CHOICE_OF = {name: value for choices, _, _ in CHOICES.values() for name, value in choices.items()}
@@ -71,7 +71,9 @@ CHOICE_OF = {name: value for choices, _, _ in CHOICES.values() for name, value i
 
 @pytest.mark.parametrize("name", CHOOSABLE)
 def test_what_the_operator_writes_later_wins_and_leaves_the_choice_for_later(name: str) -> None:
-    chosen = choose(silent(), moment(), **{"nameservers": (RESOLVER,), name: CHOICE_OF[name]}).snapshot
+    chosen = choose(
+        silent(), moment(), choices=Choices(**{"nameservers": (RESOLVER,), name: CHOICE_OF[name]})
+    ).snapshot
     written = replace(chosen.configured, written=frozenset(CHOOSABLE.values()))
     decided = configure(chosen, moment(), configured=written).snapshot
     assert decided.settings == written
@@ -80,8 +82,8 @@ def test_what_the_operator_writes_later_wins_and_leaves_the_choice_for_later(nam
 
 
 def test_the_same_again_is_no_change() -> None:
-    snapshot = choose(silent(), moment(), magic_dns=False).snapshot
-    assert choose(snapshot, moment(), magic_dns=False).snapshot is snapshot
+    snapshot = choose(silent(), moment(), choices=Choices(magic_dns=False)).snapshot
+    assert choose(snapshot, moment(), choices=Choices(magic_dns=False)).snapshot is snapshot
     effect = configure(snapshot, moment(), configured=snapshot.configured)
     assert (effect.snapshot is snapshot, effect.result) == (True, False)
 
@@ -99,3 +101,21 @@ def test_nobody_waits_for_an_approval_that_is_no_longer_asked_for() -> None:
     assert effect.snapshot.nodes[1].authorized
     assert effect.touched == {1}
     assert effect.writes == (Update(effect.snapshot.nodes[1]),)
+
+
+@pytest.mark.parametrize(
+    ("choices", "why"),
+    [
+        (Choices(nameservers=("dns.example",)), "'dns.example' is neither an IP address"),
+        (Choices(nameservers=("http://192.0.2.1",)), "nor an https:// URL"),
+        (Choices(split={"corp": ("x",)}), "'x' is neither"),
+        (Choices(split={"-": ()}), "'-' is not a domain name"),
+        (Choices(search_domains=("a b",)), "'a b' is not a domain name"),
+        (Choices(node_expiry_days=-1), "1 to 3650 days"),
+        (Choices(node_expiry_days=4000), "1 to 3650 days"),
+        (Choices(nameservers=(RESOLVER,) * 257), "dns.nameservers.global: at most 256"),
+    ],
+)
+def test_what_is_no_value_is_named(choices: Choices, why: str) -> None:
+    with pytest.raises(Malformed, match=why):
+        choose(silent(), moment(), choices=choices)
