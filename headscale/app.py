@@ -5,11 +5,11 @@ import logging
 import secrets
 import socket
 import ssl
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -46,6 +46,7 @@ from headscale.mapper.fanout import Fanout
 from headscale.mapper.questions import PATH as ANSWERS_PATH
 from headscale.mapper.questions import Questions
 from headscale.reload import Reloader
+from headscale.sealing import Sealer
 from headscale.sources.policy import PolicySource
 from headscale.sources.records import RecordSource
 from headscale.sources.relays import DerpSource
@@ -54,6 +55,8 @@ from headscale.state.restore import restore
 from headscale.state.writer import Writer
 from headscale.tailcfg.derpmap import DERPMap, DERPRegion
 from headscale.tailcfg.dns import DNSRecord
+from headscale.tasks import Tasks
+from headscale.webhooks.delivery import Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -111,11 +114,22 @@ async def running(
         fanout = Fanout(writer, clock)
         presence = Presence(writer) if grace_s is None else Presence(writer, grace_s=grace_s)
         publisher = await _publisher(config, clock)
-        failed = await _start_tasks(stack, writer, fanout, presence, relays, records, publisher)
+        tasks = Tasks(stack)
+        tasks.start("writer", writer.run(), ending=writer.close)
+        tasks.start("fanout", fanout.run())
+        tasks.start("housekeeping", housekeep(writer))
+        tasks.start("relay maps", relays.run(writer))
+        tasks.start("extra records", records.run(writer))
+        if publisher is not None:
+            tasks.start("records of certificates", publisher.run())
+        stack.push_async_callback(presence.close)
         policy = PolicySource(writer, config.policy)
         await policy.start(kept.policy, database.policy_before)
         await writer.apply(let_waiting_in)
         presence.expect()
+        sealer = Sealer(server_key)
+        webhooks = Webhooks(writer, sealer, clock)
+        tasks.start("webhooks", webhooks.run())
 
         logins = PendingLogins(
             clock, secrets.token_bytes, lifetime=config.login_lifetime, at_most=config.logins_max
@@ -156,6 +170,8 @@ async def running(
             logins=logins,
             questions=questions,
             clock=clock,
+            sealer=sealer,
+            webhooks=webhooks,
         )
         main = _web_app(routes)
         stack.push_async_callback(mount_api(main, parts).close)
@@ -171,7 +187,7 @@ async def running(
             relays=relays,
             records=records,
         )
-        yield App(config, writer, fanout, policy, reloader, config.tailnet.server_url, failed)
+        yield App(config, writer, fanout, policy, reloader, config.tailnet.server_url, tasks.failed)
 
 
 async def _open_database(stack: AsyncExitStack, config: Config) -> Database:
@@ -200,6 +216,7 @@ def _writer(
         users=kept.users,
         pre_auth_keys=kept.pre_auth_keys,
         api_keys=kept.api_keys,
+        webhooks=kept.webhooks,
         nodes=kept.nodes,
         last_ids=kept.last_ids,
         preferences=kept.preferences,
@@ -294,47 +311,6 @@ def _start_relay(
     )
     stack.push_async_callback(server.close)
     return server
-
-
-async def _start_tasks(
-    stack: AsyncExitStack,
-    writer: Writer,
-    fanout: Fanout,
-    presence: Presence,
-    relays: DerpSource,
-    records: RecordSource,
-    publisher: Publisher | None,
-) -> asyncio.Future[None]:
-    """The tasks of the server's life. The future fails when one of them does: then nothing can be trusted."""
-    failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def start(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work, name=name)
-
-        def done(task: asyncio.Task[None]) -> None:
-            if not task.cancelled() and (problem := task.exception()) and not failed.done():
-                failed.set_exception(problem)
-
-        task.add_done_callback(done)
-        return task
-
-    async def stop(task: asyncio.Task[None]) -> None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    async def drain(task: asyncio.Task[None]) -> None:
-        writer.close()
-        await asyncio.gather(task, return_exceptions=True)
-
-    stack.push_async_callback(drain, start("writer", writer.run()))
-    stack.push_async_callback(stop, start("fanout", fanout.run()))
-    stack.push_async_callback(stop, start("housekeeping", housekeep(writer)))
-    stack.push_async_callback(stop, start("relay maps", relays.run(writer)))
-    stack.push_async_callback(stop, start("extra records", records.run(writer)))
-    if publisher is not None:
-        stack.push_async_callback(stop, start("records of certificates", publisher.run()))
-    stack.push_async_callback(presence.close)
-    return failed
 
 
 def _web_app(routes: list[web.RouteDef]) -> web.Application:

@@ -88,6 +88,23 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """Where events are sent. The secret signs them, so that it is kept itself: sealed with a key of the server's.
+
+    `provider` is the chat service whose form messages have, empty for events as they are; `creator` is who made it.
+    """
+
+    id: int
+    url: str
+    provider: str
+    subscriptions: tuple[str, ...]
+    sealed_secret: bytes = field(repr=False)
+    creator: str
+    created_at: datetime
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A machine in the tailnet: owned by a user, or by its tags and then by nobody.
 
@@ -212,9 +229,10 @@ class Counter(StrEnum):
     POLICY = "policy"
     AUDIT = "audit"
     API_KEY = "api_key"
+    WEBHOOK = "webhook"
 
 
-Record = User | PreAuthKey | ApiKey | Node | PolicyText | Preferences | AuditEvent
+Record = User | PreAuthKey | ApiKey | Webhook | Node | PolicyText | Preferences | AuditEvent
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ from headscale.api.v1.audit import AuditEvents
 from headscale.clock import Clock
 from headscale.login.pending import PendingLogins
 from headscale.mapper.questions import Questions
+from headscale.sealing import Sealer
 from headscale.sources.policy import PolicySource
 from headscale.state.writer import Writer
+from headscale.webhooks.delivery import Webhooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,3 +24,5 @@ class ApiParts:
     logins: PendingLogins
     questions: Questions
     clock: Clock
+    sealer: Sealer
+    webhooks: Webhooks

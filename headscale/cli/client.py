@@ -86,19 +86,19 @@ async def _document(answer: aiohttp.ClientResponse, server: Server) -> Any:
         document = json.loads(await answer.read())
     except ValueError:
         document = None
-    if answer.status == 200 and document is not None:
+    if answer.status in (200, 202) and document is not None:
         return document
     if answer.status == 401 and not server.socket:
         raise Failed(
             f"{server.name} does not accept this API key (cli.api_key): it is unknown there, has expired or was "
             "deleted. Make another with `headscale apikeys create` on the server"
         )
-    if not isinstance(document, dict) or "detail" not in document:
+    if not isinstance(document, dict) or not document.keys() & {"detail", "message"}:  # of v1 and of v2
         where = f" and points to {answer.headers['Location']}" if "Location" in answer.headers else ""
         raise Failed(f"{server.name} answered {answer.status}{where}, and not as a headscale does")
     raise Refused(_words(document, answer.status), document)
 
 
 def _words(document: Any, status: int) -> str:
-    detail = document.get("detail") if isinstance(document, dict) else None
-    return str(detail or f"the server answered {status}")
+    said = document if isinstance(document, dict) else {}
+    return str(said.get("detail") or said.get("message") or f"the server answered {status}")

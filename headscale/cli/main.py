@@ -21,6 +21,7 @@ from headscale.cli.policy import check_file, policy
 from headscale.cli.preauthkeys import preauthkeys
 from headscale.cli.settings import settings
 from headscale.cli.users import users
+from headscale.cli.webhooks import webhooks
 from headscale.config import PolicyMode
 
 
@@ -89,6 +90,7 @@ root.add_command(auth)
 root.add_command(config)
 root.add_command(policy)
 root.add_command(settings)
+root.add_command(webhooks)
 root.add_command(generate)
 root.add_command(completion)
 root.add_command(debug)

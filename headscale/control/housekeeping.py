@@ -17,10 +17,9 @@ SCANS_PER_TIMEOUT: Final = 4
 
 async def housekeep(writer: Writer) -> None:
     """Scan for ever. One task runs this for the life of the server."""
-    timeout = writer.snapshot.settings.ephemeral_timeout.total_seconds()
-    pause = min(SCAN_S, timeout / SCANS_PER_TIMEOUT)
     while True:
-        await asyncio.sleep(pause)
+        timeout = writer.snapshot.settings.ephemeral_timeout.total_seconds()
+        await asyncio.sleep(min(SCAN_S, timeout / SCANS_PER_TIMEOUT))
         try:
             for node in await writer.apply(expire_due):
                 log.info("node expired node=%d name=%s", node.id, node.given_name)

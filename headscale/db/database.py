@@ -36,6 +36,7 @@ from headscale.records import (
     Preferences,
     Update,
     User,
+    Webhook,
     Write,
 )
 
@@ -49,6 +50,7 @@ class Loaded:
     users: tuple[User, ...]
     pre_auth_keys: tuple[PreAuthKey, ...]
     api_keys: tuple[ApiKey, ...]
+    webhooks: tuple[Webhook, ...]
     nodes: tuple[Node, ...]
     policy: PolicyText | None
     preferences: Preferences
@@ -74,6 +76,7 @@ class Database:
             users = (await connection.execute(select(tables.users))).all()
             keys = (await connection.execute(select(tables.pre_auth_keys))).all()
             api_keys = (await connection.execute(select(tables.api_keys))).all()
+            webhooks = (await connection.execute(select(tables.webhooks))).all()
             nodes = (await connection.execute(select(tables.nodes))).all()
             counters = (await connection.execute(select(tables.counters))).all()
             preferences = (await connection.execute(select(tables.preferences))).one()
@@ -83,6 +86,7 @@ class Database:
             users=tuple(map(tables.user_of, users)),
             pre_auth_keys=tuple(map(tables.key_of, keys)),
             api_keys=tuple(map(tables.api_key_of, api_keys)),
+            webhooks=tuple(map(tables.webhook_of, webhooks)),
             nodes=tuple(tables.node_of(row, now) for row in nodes),
             policy=policy,
             preferences=tables.preferences_of(preferences),

@@ -46,6 +46,7 @@ from headscale.records import (
     Record,
     RegisterMethod,
     User,
+    Webhook,
 )
 from headscale.tailcfg.hostinfo import Hostinfo
 
@@ -245,6 +246,19 @@ audit_events = Table(
     Column("changes", Changes, nullable=False, server_default="[]"),
 )
 
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("url", Text, nullable=False),
+    Column("provider", String(32), nullable=False),
+    Column("subscriptions", Strings, nullable=False),
+    Column("sealed_secret", LargeBinary, nullable=False),
+    Column("creator", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("modified_at", UtcDateTime, nullable=False),
+)
+
 preferences = Table(
     "preferences",
     metadata,
@@ -270,6 +284,8 @@ def table_of(record: Record) -> Table:
             return pre_auth_keys
         case ApiKey():
             return api_keys
+        case Webhook():
+            return webhooks
         case Node():
             return nodes
         case PolicyText():
@@ -307,6 +323,11 @@ def api_key_of(row: Any) -> ApiKey:
     return ApiKey(**row._mapping)
 
 
+def webhook_of(row: Any) -> Webhook:
+    """A `webhooks` row as a record."""
+    return Webhook(**row._mapping)
+
+
 def node_of(row: Any, now: datetime) -> Node:
     """A `nodes` row as a record; online when it was when the server ended, until it is known better."""
     columns = dict(row._mapping)
@@ -342,4 +363,5 @@ COUNTED: dict[Counter, Table] = {
     Counter.POLICY: policies,
     Counter.AUDIT: audit_events,
     Counter.API_KEY: api_keys,
+    Counter.WEBHOOK: webhooks,
 }

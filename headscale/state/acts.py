@@ -23,6 +23,7 @@ from headscale.records import (
     Preferences,
     Record,
     User,
+    Webhook,
     Write,
 )
 from headscale.state.audit import note
@@ -33,7 +34,7 @@ T = TypeVar("T")
 
 # Of one act; a longer list (every node is given an address) ends with how many more there were.
 CHANGES_MAX: Final = 50
-_SECRET: Final = frozenset({"secret_hash"})
+_SECRET: Final = frozenset({"secret_hash", "sealed_secret"})
 # What a node says of itself, and what is only a view of the clock: nobody decided it.
 _PASSING: Final = frozenset(
     {"hostinfo", "endpoints", "online", "expired", "ending", "last_seen", "cap_version", "attributes"}
@@ -42,6 +43,7 @@ _NAMES: Final[Mapping[type, str]] = {
     User: "user",
     PreAuthKey: "pre-auth key",
     ApiKey: "API key",
+    Webhook: "webhook",
     Node: "node",
     PolicyText: "policy",
     Preferences: "settings",
@@ -134,6 +136,8 @@ def kept(snapshot: Snapshot, record: Record) -> Record | None:
             return snapshot.pre_auth_keys.get(record.id)
         case ApiKey():
             return snapshot.api_keys.get(record.id)
+        case Webhook():
+            return snapshot.webhooks.get(record.id)
         case Node():
             return snapshot.nodes.get(record.id)
         case Preferences():
@@ -152,6 +156,8 @@ def _name(record: Record) -> str:
             return record.given_name
         case PreAuthKey() | ApiKey():
             return record.prefix
+        case Webhook():
+            return record.url
     return ""
 
 

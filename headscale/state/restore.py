@@ -15,6 +15,7 @@ from headscale.records import (
     Preferences,
     TailnetSettings,
     User,
+    Webhook,
 )
 from headscale.state.settings import in_force
 from headscale.state.snapshot import Snapshot, put_api_key, put_key, put_record, with_subjects
@@ -31,6 +32,7 @@ def restore(
     pre_auth_keys: Iterable[PreAuthKey],
     nodes: Iterable[Node],
     api_keys: Iterable[ApiKey] = (),
+    webhooks: Iterable[Webhook] = (),
     last_ids: Mapping[Counter, int],
     preferences: Preferences = NO_PREFERENCES,
     now: datetime,
@@ -54,6 +56,8 @@ def restore(
     return replace(
         with_subjects(snapshot),
         preferences=preferences,
+        webhooks=(hooks := Map({webhook.id: webhook for webhook in webhooks})),
+        last_webhook_id=max([*hooks, last_ids.get(Counter.WEBHOOK, 0)]),
         last_user_id=max([*by_id, last_ids.get(Counter.USER, 0)]),
         last_node_id=max(snapshot.last_node_id, last_ids.get(Counter.NODE, 0)),
         last_key_id=max(snapshot.last_key_id, last_ids.get(Counter.PRE_AUTH_KEY, 0)),

@@ -28,6 +28,7 @@ from headscale.records import (
     Preferences,
     TailnetSettings,
     User,
+    Webhook,
 )
 from headscale.state.routes import elect, in_force
 from headscale.state.subjects import admitted, is_same_subject, person_of
@@ -67,6 +68,7 @@ class Snapshot:
     nodes: Map[int, Node] = field(default_factory=Map)
     pre_auth_keys: Map[int, PreAuthKey] = field(default_factory=Map)
     api_keys: Map[int, ApiKey] = field(default_factory=Map)
+    webhooks: Map[int, Webhook] = field(default_factory=Map)
     node_by_key: Map[NodeKey, int] = field(default_factory=Map)
     nodes_by_machine: Map[MachineKey, frozenset[int]] = field(default_factory=Map)
     node_by_name: Map[str, int] = field(default_factory=Map)
@@ -82,6 +84,7 @@ class Snapshot:
     last_policy_id: int = 0
     last_audit_id: int = 0
     last_api_key_id: int = 0
+    last_webhook_id: int = 0
 
     @property
     def needs_approval(self) -> bool:

@@ -28,6 +28,7 @@ from headscale.keys import DiscoKey
 from headscale.records import (
     Advance,
     ApiKey,
+    Choices,
     Counter,
     Delete,
     Insert,
@@ -38,6 +39,7 @@ from headscale.records import (
     RegisterMethod,
     Update,
     User,
+    Webhook,
 )
 from headscale.tailcfg.hostinfo import Hostinfo, NetInfo, Service
 from tests.builders import NOW, mkey, nkey, node
@@ -68,6 +70,19 @@ KEY = PreAuthKey(
 )
 API_KEY = ApiKey(
     id=4, prefix="ba9876543210", secret_hash=bytes(32), expiration=NOW, created_at=NOW, last_seen=NOW
+)
+HOOK = Webhook(
+    id=2,
+    url="https://receiver.example/hook",
+    provider="slack",
+    subscriptions=("nodeCreated", "policyUpdate"),
+    sealed_secret=b"\x00\xff sealed",
+    creator="API key ba9876543210",
+    created_at=NOW,
+    modified_at=NOW,
+)
+CHOICES = Choices(
+    nameservers=("192.0.2.1",), split={"corp": ("192.0.2.2",), "x": ()}, magic_dns=False, node_expiry_days=0
 )
 FULL = node(
     3,
@@ -131,12 +146,13 @@ async def reopened(database: Database, path: Path, now: datetime = NOW) -> Loade
 async def test_every_record_comes_back_as_it_was(path: Path) -> None:
     """Every field of every kind, after a restart."""
     database = await open_sqlite(path)
-    records = (ALICE, BOB, KEY, API_KEY, FULL, PLAIN)
+    records = (ALICE, BOB, KEY, API_KEY, HOOK, FULL, PLAIN)
     await database.commit([*map(Insert, records), Advance(Counter.NODE, 9)])
     loaded = await reopened(database, path)
     assert loaded.users == (ALICE, BOB)
     assert loaded.pre_auth_keys == (KEY,)
     assert loaded.api_keys == (API_KEY,)
+    assert loaded.webhooks == (HOOK,)
     assert loaded.nodes == (FULL, PLAIN)
     assert loaded.policy is None
     assert loaded.last_ids == {
@@ -146,6 +162,7 @@ async def test_every_record_comes_back_as_it_was(path: Path) -> None:
         Counter.POLICY: 0,
         Counter.AUDIT: 0,
         Counter.API_KEY: 0,
+        Counter.WEBHOOK: 0,
     }
 
 
@@ -189,7 +206,7 @@ async def test_a_database_of_an_earlier_version_is_brought_up_and_keeps_all(
     made_by(revision, path)
     again = await open_sqlite(path)
     row = PolicyText(id=1, text="one", created_at=NOW)
-    wish = Preferences(device_approval=True)
+    wish = Preferences(device_approval=True, choices=CHOICES)
     await again.commit([Insert(row), Update(wish)])
     loaded = await again.load(NOW)
     await again.close()

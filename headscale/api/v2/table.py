@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from headscale.api.v2 import devices, dns, policyfile, refused, settings
+from headscale.api.v2 import devices, dns, policyfile, refused, settings, webhooks
 from headscale.api.v2.endpoints import Endpoint
 
 ENDPOINTS: Final[tuple[Endpoint[Any], ...]] = (
@@ -10,5 +10,6 @@ ENDPOINTS: Final[tuple[Endpoint[Any], ...]] = (
     *policyfile.ENDPOINTS,
     *dns.ENDPOINTS,
     *settings.ENDPOINTS,
+    *webhooks.ENDPOINTS,
     *refused.ENDPOINTS,
 )

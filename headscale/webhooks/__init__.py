@@ -1,0 +1,1 @@
+"""What happens in the tailnet, told to other programs: events, and how they get there."""
