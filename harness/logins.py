@@ -9,10 +9,12 @@ from typing import Final
 
 import aiohttp
 
+from harness.browsing import open_browser
 from harness.clients.base import Client, CliResult
 from harness.conditions import has_login_url, shows_no_login_url
 from harness.errors import HarnessError
 from harness.servers.base import ControlServer
+from harness.servers.identity import IdentityProvider
 from harness.tailnet import Tailnet
 from harness.wait import Budget
 
@@ -22,7 +24,13 @@ REAUTH: Final = "--force-reauth"
 
 
 async def asks(tailnet: Tailnet, client: Client, *extra: str) -> tuple["asyncio.Task[CliResult]", str]:
-    """`tailscale up` without a key: the command that goes on waiting, and the login's id from the page it names.
+    """`tailscale up` without a key: the command that goes on waiting, and the login's id from the page it names."""
+    waiting, url = await shows_url(tailnet, client, *extra)
+    return waiting, await login_id(tailnet.server, url)
+
+
+async def shows_url(tailnet: Tailnet, client: Client, *extra: str) -> tuple["asyncio.Task[CliResult]", str]:
+    """`tailscale up` without a key: the command that goes on waiting, and the URL that it shows.
 
     With --force-reauth the command may be over already, in peace: it stops at the first "Running", and the client may
     have come back with its old key before the login begins (seen with 1.80 on a busy machine). The URL comes all the
@@ -37,7 +45,7 @@ async def asks(tailnet: Tailnet, client: Client, *extra: str) -> tuple["asyncio.
         raise LoginRefused(await waiting)
     status = await showing
     tailnet.history.record("login asked", name=client.name)
-    return waiting, await login_id(tailnet.server, status.auth_url)
+    return waiting, status.auth_url
 
 
 async def logs_in(tailnet: Tailnet, client: Client, user: str, *extra: str) -> CliResult:
@@ -53,6 +61,27 @@ async def logs_in(tailnet: Tailnet, client: Client, user: str, *extra: str) -> C
         await given_up(waiting)
         raise
     tailnet.history.record("login let in", name=client.name, user=user)
+    result = await waiting
+    if result.ok:
+        await client.until(shows_no_login_url(), Budget.JOIN)
+    return result
+
+
+async def logs_in_person(
+    tailnet: Tailnet, client: Client, provider: IdentityProvider, subject: str, *extra: str
+) -> CliResult:
+    """`tailscale up`, and a person logs in at the identity provider and says yes to the device; the command's end."""
+    waiting, url = await shows_url(tailnet, client, *extra)
+    try:
+        async with open_browser(tailnet.server.authority) as browser:
+            provider.person = subject
+            done = await browser.answer(await browser.get(url), answer="yes")
+            if done.status != 200:
+                raise HarnessError(f"{done.url} answered {done.status}: {done.text[:500]}")
+    except BaseException:
+        await given_up(waiting)
+        raise
+    tailnet.history.record("login confirmed", name=client.name, user=subject)
     result = await waiting
     if result.ok:
         await client.until(shows_no_login_url(), Budget.JOIN)

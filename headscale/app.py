@@ -40,6 +40,8 @@ from headscale.derp.stun import StunProtocol
 from headscale.errors import Unavailable
 from headscale.keyfiles import load_or_create
 from headscale.keys import NodeKey, machine_key
+from headscale.login.oidc.recheck import Recheck
+from headscale.login.oidc.signin import SignIn
 from headscale.login.pages import LoginPages
 from headscale.login.pending import PendingLogins
 from headscale.mapper.fanout import Fanout
@@ -80,6 +82,8 @@ class App:
     fanout: Fanout
     policy: PolicySource
     reloader: Reloader
+    sign_in: SignIn
+    recheck: Recheck
     url: str
     failed: asyncio.Future[None]
 
@@ -129,11 +133,15 @@ async def running(
         presence.expect()
         sealer = Sealer(server_key)
         webhooks = Webhooks(writer, sealer, clock)
-        tasks.start("webhooks", webhooks.run())
-
         logins = PendingLogins(
             clock, secrets.token_bytes, lifetime=config.login_lifetime, at_most=config.logins_max
         )
+        sign_in = SignIn(config.oidc, logins, writer, sealer, clock)
+        await _reach_providers(sign_in)
+        tasks.start("webhooks", webhooks.run())
+        recheck = Recheck(sign_in, writer, sealer, clock)
+        tasks.start("people again", recheck.run())
+
         public = PublicPages(writer, server_key=machine_key(server_key.public), ping=database.ping)
         polls = PollHandler(writer, fanout, presence)
         questions = Questions(fanout)
@@ -152,7 +160,7 @@ async def running(
             }
         )
         upgrade = ControlUpgrade(server_key, clock, dispatcher)
-        routes = [*public.routes(), *LoginPages(logins).routes(), *upgrade.routes()]
+        routes = [*public.routes(), *LoginPages(logins, sign_in).routes(), *upgrade.routes()]
         if config.derp is not None:
             derp = _start_relay(stack, config.derp, clock, public, writer)
             await _listen_stun(stack, config.derp.stun_listen)
@@ -186,8 +194,37 @@ async def running(
             policy=policy,
             relays=relays,
             records=records,
+            sign_in=sign_in,
         )
-        yield App(config, writer, fanout, policy, reloader, config.tailnet.server_url, tasks.failed)
+        yield App(
+            config,
+            writer,
+            fanout,
+            policy,
+            reloader,
+            sign_in,
+            recheck,
+            config.tailnet.server_url,
+            tasks.failed,
+        )
+
+
+async def _reach_providers(sign_in: SignIn) -> None:
+    """Raises Unavailable when a provider is not there without which the operator wants no start."""
+    for provider in sign_in.providers.values():
+        try:
+            await provider.metadata()
+        except Unavailable as problem:
+            if provider.settings.must_be_there:
+                raise Unavailable(
+                    f"oidc.issuer {provider.settings.issuer}: {problem}. Mend it, or set "
+                    "oidc.only_start_if_oidc_is_available to false"
+                ) from problem
+            log.warning(
+                "identity provider not there yet, asked again at each login provider=%s: %s",
+                provider.settings.name,
+                problem,
+            )
 
 
 async def _open_database(stack: AsyncExitStack, config: Config) -> Database:
@@ -321,7 +358,8 @@ def _web_app(routes: list[web.RouteDef]) -> web.Application:
 
 
 async def _secure(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(SECURITY_HEADERS)
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)  # a page may say more
 
 
 async def _listen(

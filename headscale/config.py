@@ -1,5 +1,6 @@
 """What the operator decided, as frozen values. How a file and the environment become one: `configfile`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -111,6 +112,33 @@ class Certificates:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OIDCProvider:
+    """An identity provider (OpenID Connect), and whom of its people the operator lets in.
+
+    `name` stands in addresses and is shown where there are several. `groups_claim` is the path of claims to a person's
+    groups; `groups_in_policy` makes them members of the policy's groups of the same names. `expiry_from_token`: a
+    node's key ends when the ID token does. `recheck` is how often the provider is asked again about people who are in;
+    None for never. `must_be_there`: the server starts only when the provider answers.
+    """
+
+    name: str
+    issuer: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    extra_params: Mapping[str, str] = field(default_factory=dict)
+    allowed_domains: tuple[str, ...] = ()
+    allowed_users: tuple[str, ...] = ()
+    allowed_groups: tuple[str, ...] = ()
+    email_verified_required: bool = True
+    expiry_from_token: bool = False
+    groups_claim: tuple[str, ...] = ("groups",)
+    groups_in_policy: bool = False
+    recheck: timedelta | None = None
+    must_be_there: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """A complete configuration. `later` names keys that are set but whose feature this version lacks."""
 
@@ -127,6 +155,7 @@ class Config:
     tailnet: TailnetSettings
     extra_records_path: Path | None = None
     certificates: Certificates | None = None
+    oidc: tuple[OIDCProvider, ...] = ()
     policy: PolicySettings = field(default_factory=PolicySettings)
     login_lifetime: timedelta = LOGIN_LIFETIME
     logins_max: int = LOGINS_MAX

@@ -9,7 +9,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -34,6 +34,7 @@ from headscale.config import (
 from headscale.configcertificates import certificates
 from headscale.configdns import dns_settings, extra_records_path
 from headscale.configkeys import CHOOSABLE, KEYS, OTHER_PREFIXES, OTHER_VARIABLES, REMOVED, variable_of
+from headscale.configoidc import oidc_providers, plain_issuer
 from headscale.configvalues import read_value
 from headscale.errors import Malformed
 from headscale.records import Allocation, TailnetSettings
@@ -209,6 +210,7 @@ def _assemble(
     data_dir: Path = values.get("data_dir") or default_data_dir()
     listen: Listen = values.get("listen_addr", DEFAULT_LISTEN)
     tls = _tls(values)
+    oidc = oidc_providers(values, base)
     config = Config(
         source=source,
         data_dir=data_dir,
@@ -220,9 +222,13 @@ def _assemble(
         unix_socket_mode=values.get("unix_socket_permission", 0o770),
         derp=_derp(values, data_dir, listen),
         derp_sources=_derp_sources(values),
-        tailnet=_tailnet(values, listen, is_tls=tls is not None),
+        tailnet=replace(
+            _tailnet(values, listen, is_tls=tls is not None),
+            group_issuers=tuple(plain_issuer(each.issuer) for each in oidc if each.groups_in_policy),
+        ),
         extra_records_path=extra_records_path(values),
         certificates=certificates(values),
+        oidc=oidc,
         policy=_policy(values),
         login_lifetime=_above_zero(values, "tuning.register_cache_expiration", LOGIN_LIFETIME),
         logins_max=_above_zero(values, "tuning.register_cache_max_entries", LOGINS_MAX),

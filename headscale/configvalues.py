@@ -4,6 +4,7 @@ A complaint says what is wrong with the value; the reader adds where it stands.
 """
 
 import ipaddress
+import os
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -175,7 +176,7 @@ _READERS: Final[dict[Kind, Callable[[object], Any]]] = {
     Kind.RECORDS: _records,
     Kind.DURATION: lambda value: parse_duration(_text(value)),
     Kind.LONG_DURATION: lambda value: parse_long_duration(_text(value)),
-    Kind.PATH: lambda value: Path(_text(value)).expanduser(),
+    Kind.PATH: lambda value: Path(os.path.expandvars(_text(value))).expanduser(),
     Kind.PATHS: lambda value: tuple(Path(text).expanduser() for text in _texts(value)),
     Kind.LISTEN: lambda value: parse_listen(_text(value)),
     Kind.PREFIX_V4: _prefix(ipaddress.IPv4Network),

@@ -34,7 +34,11 @@ class RegisterMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """An account; `provider_identifier` is None for one made here (not by an identity provider)."""
+    """An account; `provider_identifier` is None for one made here (not by an identity provider).
+
+    `groups` are those that the provider counts the person among, sorted. `sealed_refresh` is with what it can be asked
+    about them again; empty for nothing.
+    """
 
     id: int
     name: str
@@ -43,6 +47,8 @@ class User:
     provider: str = ""
     provider_identifier: str | None = None
     profile_pic_url: str = ""
+    groups: tuple[str, ...] = ()
+    sealed_refresh: bytes = field(default=b"", repr=False)
     created_at: datetime
 
     @property
@@ -295,6 +301,7 @@ class TailnetSettings:
     `device_approval` as the operator set it; None leaves it to administrators (`Preferences`). `latest_client` is the
     release (like 1.102.4) below which clients are told to update; empty when the operator names none. `written` are
     the keys of the configuration that the operator gave a value, of those that administrators may choose otherwise.
+    `group_issuers` are the identity providers whose groups count as groups of the policy.
     """
 
     server_url: str
@@ -310,6 +317,7 @@ class TailnetSettings:
     log_tail: bool = False
     latest_client: str = ""
     written: frozenset[str] = frozenset()
+    group_issuers: tuple[str, ...] = ()
 
     @property
     def expiry_warning(self) -> timedelta:

@@ -10,6 +10,7 @@ from typing import Final
 from headscale import logs
 from headscale.config import Config
 from headscale.errors import HeadscaleError
+from headscale.login.oidc.signin import SignIn
 from headscale.sources.policy import PolicySource
 from headscale.sources.records import RecordSource
 from headscale.sources.relays import DerpSource
@@ -53,6 +54,7 @@ class Reloader:
         policy: PolicySource,
         relays: DerpSource,
         records: RecordSource,
+        sign_in: SignIn,
     ) -> None:
         self._config = config
         self._load = load
@@ -60,6 +62,7 @@ class Reloader:
         self._policy = policy
         self._relays = relays
         self._records = records
+        self._sign_in = sign_in
         self._turn = asyncio.Lock()
 
     async def reload(self) -> None:
@@ -74,6 +77,7 @@ class Reloader:
             await self._settings(wanted)
             await self._extra_records(wanted)
             await self._derp_sources(wanted)
+            self._sign_in.use(wanted.oidc)
             await self._policy.reload(wanted.policy)
             late = waits_for_a_restart(self._config, wanted)
             if late:

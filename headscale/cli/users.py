@@ -62,6 +62,20 @@ def rename(identifier: str | None, name: str | None, new_name: str) -> None:
     show(user, text=f"User renamed: {user['name']} (ID {user['id']})")
 
 
+@users.command(cls=Command)
+@click.option("-i", "--identifier", help="The user's ID.")
+@click.option("-n", "--name", help="The user's name.")
+def logout(identifier: str | None, name: str | None) -> None:
+    """End the keys of all devices of a user now; each has to be logged in again."""
+    user = _only(identifier, name)
+    who = f"{user['name'] or user['email']} (ID {user['id']})"
+    if not confirm(f"Log out all devices of {who}?"):
+        show({}, text="Nobody was logged out")
+        return
+    ended = call("POST", f"/api/v1/user/{user['id']}/logout")
+    show(ended, text=f"Logged out: {len(ended['nodes'])} device(s) of {who}")
+
+
 def _find(identifier: str | None, name: str | None, email: str | None = None) -> list[dict[str, str]]:
     given = {"id": identifier, "name": name, "email": email}
     query = next(({key: value} for key, value in given.items() if value), {})

@@ -153,6 +153,8 @@ users = Table(
     Column("provider", String(32), nullable=False),
     Column("provider_identifier", Text, unique=True),
     Column("profile_pic_url", Text, nullable=False),
+    Column("groups", Strings, nullable=False, server_default="[]"),
+    Column("sealed_refresh", LargeBinary),
     Column("created_at", UtcDateTime, nullable=False),
 )
 Index(
@@ -310,7 +312,8 @@ def row_of(record: Record) -> dict[str, Any]:
 
 def user_of(row: Any) -> User:
     """A `users` row as a record."""
-    return User(**row._mapping)
+    columns = dict(row._mapping)
+    return User(**{**columns, "sealed_refresh": columns["sealed_refresh"] or b""})
 
 
 def key_of(row: Any) -> PreAuthKey:

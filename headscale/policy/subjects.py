@@ -11,13 +11,17 @@ EXIT_ROUTES: Final = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A user. `provider_identifier` is the identity provider's name for them; `roles` such as `admin`."""
+    """A user. `provider_identifier` is the identity provider's name for them; `roles` such as `admin`.
+
+    `groups` are those of the provider that count here as groups of the policy, without `group:`.
+    """
 
     id: int
     name: str
     email: str = ""
     provider_identifier: str = ""
     roles: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

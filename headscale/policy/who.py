@@ -148,9 +148,11 @@ def directory(
     whole = Directory(people, by_login)
     in_groups = ((group, member) for group, members in groups.items() for member in members)
     names_of = ((label_of(user), user) for user in {*named})
-    return Directory(
-        people, by_login, _labels_by_person(whole, in_groups), _labels_by_person(whole, names_of)
-    )
+    groups_of = _labels_by_person(whole, in_groups)
+    for person in people.values():
+        if told := {f"group:{name}" for name in person.groups} & groups.keys():
+            groups_of[person.id] = tuple(sorted({*groups_of.get(person.id, ()), *told}))
+    return Directory(people, by_login, groups_of, _labels_by_person(whole, names_of))
 
 
 def _labels_by_person(

@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 # Of one act; a longer list (every node is given an address) ends with how many more there were.
 CHANGES_MAX: Final = 50
-_SECRET: Final = frozenset({"secret_hash", "sealed_secret"})
+_SECRET: Final = frozenset({"secret_hash", "sealed_secret", "sealed_refresh"})
 # What a node says of itself, and what is only a view of the clock: nobody decided it.
 _PASSING: Final = frozenset(
     {"hostinfo", "endpoints", "online", "expired", "ending", "last_seen", "cap_version", "attributes"}

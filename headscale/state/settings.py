@@ -14,7 +14,7 @@ from headscale.records import Choices, DNSSettings, Preferences, TailnetSettings
 from headscale.sources.extrarecords import domain_name
 from headscale.state.effect import Effect, Moment
 from headscale.state.preferences import let_waiting_in
-from headscale.state.snapshot import Snapshot
+from headscale.state.snapshot import Snapshot, with_people_again
 
 # Of each list: every client is told of all of them.
 ENTRIES_MAX: Final = 256
@@ -84,7 +84,9 @@ def with_settings(snapshot: Snapshot) -> Snapshot:
     They stay the same object while they say the same: streams compare by identity.
     """
     settings = in_force(snapshot.configured, snapshot.preferences)
-    return snapshot if settings == snapshot.settings else replace(snapshot, settings=settings)
+    return (
+        snapshot if settings == snapshot.settings else with_people_again(replace(snapshot, settings=settings))
+    )
 
 
 def _checked(chosen: dict[str, Any]) -> dict[str, Any]:

@@ -163,7 +163,7 @@ def put_user(snapshot: Snapshot, user: User) -> Snapshot:
         users=snapshot.users.set(user.id, user),
         last_user_id=max(snapshot.last_user_id, user.id),
     )
-    person = person_of(user)
+    person = person_of(snapshot.settings, user)
     if snapshot.policy.people.get(user.id) == person:
         return after
     return _with_people(after, {**snapshot.policy.people, user.id: person})
@@ -221,7 +221,7 @@ def with_subjects(snapshot: Snapshot) -> Snapshot:
     """
     policy = compile_policy(
         None,
-        people={user.id: person_of(user) for user in snapshot.users.values()},
+        people=_people(snapshot),
         subjects=[subject for node in snapshot.nodes.values() if (subject := admitted(node))],
     )
     routers: dict[Network, frozenset[int]] = {}
@@ -237,6 +237,16 @@ def with_subjects(snapshot: Snapshot) -> Snapshot:
         routers=Map(routers),
         primaries=Map(primaries),
     )
+
+
+def with_people_again(snapshot: Snapshot) -> Snapshot:
+    """The snapshot whose policy knows its users as the settings of now have them known."""
+    people = _people(snapshot)
+    return snapshot if people == dict(snapshot.policy.people) else _with_people(snapshot, people)
+
+
+def _people(snapshot: Snapshot) -> dict[int, Person]:
+    return {user.id: person_of(snapshot.settings, user) for user in snapshot.users.values()}
 
 
 def _with_people(snapshot: Snapshot, people: Mapping[int, Person]) -> Snapshot:

@@ -1,7 +1,7 @@
 """Nodes and users as the policy is shown them."""
 
 from headscale.policy.subjects import Person, Subject
-from headscale.records import Node, User
+from headscale.records import Node, TailnetSettings, User
 from headscale.state.routes import in_force
 
 
@@ -22,13 +22,17 @@ def subject_of(node: Node) -> Subject:
     )
 
 
-def person_of(user: User) -> Person:
-    """What rules can depend on of a user."""
+def person_of(settings: TailnetSettings, user: User) -> Person:
+    """What rules can depend on of a user: their provider's groups where the operator lets those count in the policy."""
+    counts = any(
+        (user.provider_identifier or "").startswith(f"{issuer}/") for issuer in settings.group_issuers
+    )
     return Person(
         id=user.id,
         name=user.name,
         email=user.email,
         provider_identifier=user.provider_identifier or "",
+        groups=frozenset(user.groups) if counts else frozenset(),
     )
 
 

@@ -90,9 +90,14 @@ def user_named(snapshot: Snapshot, name: str) -> User:
     return found[0]
 
 
+def is_name(text: str) -> bool:
+    """Whether policies could refer to a user by this."""
+    return NAME_MIN <= len(text) <= NAME_MAX and _NAME.fullmatch(text) is not None
+
+
 def check_name(snapshot: Snapshot, name: str) -> None:
     """Raises Malformed for a name that policies could not refer to, Conflict for one that is taken."""
-    if not NAME_MIN <= len(name) <= NAME_MAX or not _NAME.fullmatch(name):
+    if not is_name(name):
         raise Malformed(
             f"{name[:80]!r} is not a user name: {NAME_MIN} to {NAME_MAX} characters, first a letter, then "
             "letters, digits, '.', '_', '-' and at most one '@'"

@@ -43,6 +43,7 @@ ACTS: list[tuple[tuple[str, str], str, Any, str]] = [
     (("DELETE", "/api/v1/node/{id}"), "node/1", None, "node.delete"),
     (("POST", "/api/v1/auth/register"), "auth/register", {"user": "alice", "authId": LOGIN[1]}, "login.register"),
     (("POST", "/api/v1/node/register"), f"node/register?user=alice&key={LOGIN[2]}", None, "login.register"),
+    (("POST", "/api/v1/user/{id}/logout"), "user/1/logout", None, "user.logout"),
     (("POST", "/api/v1/auth/reject"), "auth/reject", {"authId": LOGIN[3]}, "login.reject"),
     (("PATCH", "/api/v1/settings"), "settings", {"deviceApproval": True}, "settings.change"),
 ]  # fmt: skip

@@ -48,6 +48,8 @@ ALICE = User(id=1, name="alice", created_at=NOW)
 BOB = User(
     id=2,
     name="bob",
+    groups=("all", "eng"),
+    sealed_refresh=b"\x00\xff sealed",
     display_name='B"ob ä\x00',
     email="bob@example.com",
     provider="oidc",

@@ -157,7 +157,7 @@ async def test_the_level_of_the_log_follows(reloading: Reloading) -> None:
 
 def test_every_part_of_the_configuration_is_either_reloaded_or_named() -> None:
     at_once = {
-        *("source", "derp_sources", "tailnet", "extra_records_path", "policy", "log_level", "later"),
+        *("source", "derp_sources", "tailnet", "extra_records_path", "policy", "log_level", "later", "oidc"),
         *("cli_timeout", "cli_address", "cli_api_key", "cli_insecure"),  # of no concern to the server
     }
     assert {field.name for field in fields(Config)} == AT_START.keys() | at_once

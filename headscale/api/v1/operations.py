@@ -46,6 +46,10 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
         ),
         ("DELETE", "/user/{id}"): Operation(summary="Delete a user without nodes"),
         ("POST", "/user/{id}/rename/{name}"): Operation(summary="Rename a user", answer=UserAnswer),
+        ("POST", "/user/{id}/logout"): Operation(
+            summary="End the keys of all devices of a user now",
+            answer=object_of("LoggedOutAnswer", nodes=tuple[str, ...]),
+        ),
         ("GET", "/node"): Operation(
             summary="List nodes, or those of the user of this name",
             query=("user",),

@@ -9,6 +9,7 @@ from headscale.api.acts import Acts
 from headscale.api.v1.body import answer, parse_id, read_body
 from headscale.api.v1.objects import user_object
 from headscale.errors import Conflict, Malformed
+from headscale.state.people import log_out_user
 from headscale.state.users import create_user, delete_user, rename_user
 
 
@@ -34,6 +35,7 @@ class Users:
             web.get("/api/v1/user", self.list),
             web.delete("/api/v1/user/{id}", self.delete),
             web.post("/api/v1/user/{id}/rename/{name}", self.rename),
+            web.post("/api/v1/user/{id}/logout", self.log_out),
         ]
 
     async def create(self, request: web.Request) -> web.Response:
@@ -80,3 +82,9 @@ class Users:
             request, "user.rename", partial(rename_user, user_id=user_id, name=request.match_info["name"])
         )
         return answer({"user": user_object(user)})
+
+    async def log_out(self, request: web.Request) -> web.Response:
+        """The keys of all devices of the user end now (ours; the peer ends them one by one)."""
+        user_id = parse_id(request.match_info["id"], "user")
+        ended = await self._acts.apply(request, "user.logout", partial(log_out_user, user_id=user_id))
+        return answer({"nodes": [str(node.id) for node in ended]})

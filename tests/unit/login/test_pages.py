@@ -2,12 +2,15 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from unittest.mock import Mock
 
 import pytest
 from aiohttp import ClientSession, web
 
 from headscale.clock import ManualClock
-from headscale.login.pages import LoginPages, fingerprint
+from headscale.login.device import fingerprint
+from headscale.login.oidc.signin import SignIn
+from headscale.login.pages import LoginPages
 from headscale.login.pending import PREFIX, PendingLogins
 from headscale.tailcfg.hostinfo import Hostinfo
 from tests.builders import NOW, mkey, request
@@ -23,7 +26,8 @@ def logins() -> PendingLogins:
 @pytest.fixture
 async def url(logins: PendingLogins) -> AsyncIterator[str]:
     app = web.Application()
-    app.add_routes(LoginPages(logins).routes())
+    nobody = SignIn((), logins, Mock(), Mock(), ManualClock(NOW))
+    app.add_routes(LoginPages(logins, nobody).routes())
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -1,0 +1,27 @@
+"""The device that asks to be let in, as people are shown it."""
+
+from typing import Final
+
+from headscale.keys import MachineKey
+from headscale.state.admission import Request
+
+FINGERPRINT_DIGITS: Final = 16
+
+
+def device_rows(request: Request) -> list[tuple[str, str]]:
+    """What it says of itself, and by what it is known; text, by its names."""
+    hostinfo = request.hostinfo
+    rows = [
+        ("Device", hostinfo.hostname or "(no name)"),
+        ("System", " ".join(filter(None, (hostinfo.os, hostinfo.os_version))) or "(not said)"),
+        ("Machine key", fingerprint(request.machine_key)),
+    ]
+    if hostinfo.request_tags:
+        rows.append(("Asks for tags", ", ".join(hostinfo.request_tags)))
+    return rows
+
+
+def fingerprint(key: MachineKey) -> str:
+    """The start of a machine key in groups of four, to compare by eye with what the device shows."""
+    digits = key.partition(":")[2][:FINGERPRINT_DIGITS]
+    return " ".join(digits[start : start + 4] for start in range(0, len(digits), 4))

@@ -1,0 +1,326 @@
+"""The way of a person through the identity provider and back: to it with a question of this browser's, back with its
+answer, a page that shows which device asks, and only with a yes on it the device is in.
+"""
+
+import asyncio
+import base64
+import hashlib
+import html
+import logging
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+from aiohttp import web
+
+from headscale.clock import Clock
+from headscale.config import OIDCProvider
+from headscale.errors import HeadscaleError, Malformed, NotFound, Refused
+from headscale.login.device import device_rows
+from headscale.login.oidc.attempts import LIFETIME, Attempts, nonce_of
+from headscale.login.oidc.identity import check_admission, check_token, identity_of, said_email_of
+from headscale.login.oidc.provider import Provider
+from headscale.login.page import listed, page
+from headscale.login.pending import PendingLogin, PendingLogins
+from headscale.sealing import Sealer
+from headscale.state.acts import audited
+from headscale.state.admission import Registered
+from headscale.state.people import Profile, log_in_person
+from headscale.state.writer import Writer
+
+log = logging.getLogger(__name__)
+
+START: Final = "/oidc/start"
+CALLBACK: Final = "/oidc/callback"
+CONFIRM: Final = "/register/confirm"
+REJECTED: Final = "somebody said that this is not their device"
+_SECRET: Final = re.compile(r"[0-9a-f]{64}")
+# With the beginning of the key behind it, so that several tabs do not disturb each other.
+_LOGIN_COOKIE: Final = "headscale_login_"
+_CONFIRM_COOKIE: Final = "headscale_confirm_"
+FORM_MAX_BYTES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Away:
+    """A browser is at the provider; `verifier` proves that the answer is redeemed by who asked (PKCE, RFC 7636)."""
+
+    login_id: str
+    provider: str
+    verifier: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Asked:
+    """A person is known and was asked whether the device is theirs."""
+
+    login_id: str
+    profile: Profile
+    expiry: datetime | None
+
+
+class SignIn:
+    """The pages of people who log in at an identity provider."""
+
+    def __init__(
+        self,
+        providers: tuple[OIDCProvider, ...],
+        logins: PendingLogins,
+        writer: Writer,
+        sealer: Sealer,
+        clock: Clock,
+    ) -> None:
+        self.providers: Mapping[str, Provider] = {each.name: Provider(each, clock) for each in providers}
+        self._logins = logins
+        self._writer = writer
+        self._sealer = sealer
+        self._clock = clock
+        self._away: Attempts[Away] = Attempts(clock, secrets.token_bytes)
+        self._asked: Attempts[Asked] = Attempts(clock, secrets.token_bytes)
+
+    def routes(self) -> list[web.RouteDef]:
+        """Where they are mounted."""
+        return [
+            web.get(f"{START}/{{provider}}/{{login_id}}", self.start),
+            web.get(CALLBACK, self.callback),
+            web.post(f"{CONFIRM}/{{login_id}}", self.confirm),
+        ]
+
+    def use(self, providers: tuple[OIDCProvider, ...]) -> None:
+        """From now on these; people who are at one that stays go on."""
+        self.providers = {
+            each.name: known
+            if (known := self.providers.get(each.name)) is not None and known.settings == each
+            else Provider(each, self._clock)
+            for each in providers
+        }
+
+    async def begin(self, login: PendingLogin) -> web.StreamResponse:
+        """The first page of a login: on to the one provider, or a choice among several."""
+        names = list(self.providers)
+        if len(names) == 1:
+            return await self._go(login, names[0])
+        links = "".join(
+            f'<li><a href="{START}/{name}/{login.id}">{html.escape(name)}</a></li>' for name in names
+        )
+        body = f"{listed(device_rows(login.request))}<p>Log in to let it in:</p><ul>{links}</ul>"
+        return page("A device asks to join", body, HTTPStatus.OK)
+
+    async def start(self, request: web.Request) -> web.StreamResponse:
+        """On to the provider that was chosen."""
+        try:
+            login = self._logins.find(request.match_info["login_id"])
+            return await self._go(login, request.match_info["provider"])
+        except HeadscaleError as problem:
+            return _trouble(problem)
+
+    async def callback(self, request: web.Request) -> web.StreamResponse:
+        """Back from the provider: who it is, and whether the device is theirs."""
+        try:
+            return await self._back(request)
+        except HeadscaleError as problem:
+            log.info("login refused remote=%s reason=%s", request.remote, problem)
+            return _trouble(problem)
+
+    async def confirm(self, request: web.Request) -> web.StreamResponse:
+        """A person said whether the device is theirs."""
+        try:
+            return await self._decided(request)
+        except HeadscaleError as problem:
+            log.info("login refused remote=%s reason=%s", request.remote, problem)
+            return _trouble(problem)
+
+    async def _go(self, login: PendingLogin, name: str) -> web.StreamResponse:
+        provider = self.providers.get(name)
+        if provider is None:
+            raise NotFound("there is no identity provider of this name")
+        found = await provider.metadata()
+        browser, verifier = self._away.secret(), secrets.token_urlsafe(48)
+        state = self._away.hold(Away(login.id, name, verifier), browser=browser)
+        settings = provider.settings
+        query = {
+            **settings.extra_params,
+            "response_type": "code",
+            "client_id": settings.client_id,
+            "redirect_uri": self._redirect_uri,
+            "scope": " ".join(settings.scopes),
+            "state": state,
+            "nonce": nonce_of(browser, state),
+            "code_challenge": _challenge(verifier),
+            "code_challenge_method": "S256",
+        }
+        joint = "&" if urlsplit(found.authorization_endpoint).query else "?"
+        answer = web.Response(
+            status=HTTPStatus.FOUND,
+            headers={
+                "Location": f"{found.authorization_endpoint}{joint}{urlencode(query)}",
+                "Cache-Control": "no-store",
+            },
+        )
+        # Lax: it must come along when the provider sends the browser back.
+        self._set_cookie(answer, _LOGIN_COOKIE + state[:6], browser, path=CALLBACK, same_site="Lax")
+        return answer
+
+    async def _back(self, request: web.Request) -> web.StreamResponse:
+        state = request.query.get("state", "")
+        if not _SECRET.fullmatch(state):
+            raise Malformed("this is no answer to a login that began here: start again from the device")
+        cookie = _LOGIN_COOKIE + state[:6]
+        away = self._away.take(state, browser=(browser := request.cookies.get(cookie, "")))
+        if away is None:
+            raise Malformed(
+                "this login did not begin in this browser, took too long, or is used up: start again from the device"
+            )
+        provider = self.providers.get(away.provider)
+        if provider is None:
+            raise NotFound("the identity provider of this login is no longer configured")
+        issuer = (await provider.metadata()).issuer
+        if request.query.get("iss", issuer) != issuer:  # RFC 9207
+            raise Refused("the answer comes from another identity provider than was asked")
+        if "error" in request.query:
+            said = request.query["error"][:80]
+            raise Refused(f"the identity provider says no ({said}): start again from the device")
+        code = request.query.get("code", "")
+        if not code:
+            raise Malformed("the identity provider's answer has no code: start again from the device")
+        tokens = await provider.redeem(code, verifier=away.verifier, redirect_uri=self._redirect_uri)
+        check_token(
+            tokens.claims,
+            provider=provider.settings,
+            issuer=issuer,
+            nonce=nonce_of(browser, state),
+            now=self._clock.now(),
+        )
+        profile, expires_at = await self.profile_of(provider, issuer, tokens.claims, tokens.access_token)
+        if provider.settings.recheck is not None:
+            if not tokens.refresh_token:
+                log.warning(
+                    "the identity provider gives no refresh token, so nobody is asked about again provider=%s: "
+                    "its scopes may need offline_access",
+                    away.provider,
+                )
+            sealed = self._sealer.seal(tokens.refresh_token) if tokens.refresh_token else b""
+            profile = replace(profile, sealed_refresh=sealed)
+        login = self._still_waiting(away.login_id)
+        return self._ask(login, Asked(login.id, profile, expires_at))
+
+    async def profile_of(
+        self,
+        provider: Provider,
+        issuer: str,
+        claims: Mapping[str, Any],
+        access_token: str,
+        *,
+        needs_userinfo: bool = False,
+    ) -> tuple[Profile, datetime | None]:
+        """Who it is, and when what the provider says ends, where that counts. Raises Refused for who may not join.
+
+        `needs_userinfo`: what only the userinfo document may say must not count as not said; raises Unavailable.
+        """
+        info = await provider.userinfo(access_token, needed=needs_userinfo)
+        settings = provider.settings
+        identity = identity_of(claims, info, provider=settings, issuer=issuer)
+        check_admission(identity, provider=settings, said_email=said_email_of(claims, info))
+        profile = Profile(
+            identifier=identity.identifier,
+            name=identity.name,
+            display_name=identity.display_name,
+            email=identity.email,
+            picture_url=identity.picture_url,
+            groups=identity.groups,
+        )
+        return profile, identity.expires_at if settings.expiry_from_token else None
+
+    def _ask(self, login: PendingLogin, asked: Asked) -> web.StreamResponse:
+        browser = self._asked.secret()
+        key = self._asked.hold(asked, browser=browser)
+        who = asked.profile.email or asked.profile.name or asked.profile.display_name or "you"
+        target = f"{CONFIRM}/{login.id}"
+        body = (
+            f"{listed(device_rows(login.request))}"
+            f"<p>It would be connected as <strong>{html.escape(who)}</strong>. Is this device yours, and did you just "
+            "ask for this on it? If somebody sent you here, say no.</p>"
+            f'<form method="post" action="{target}"><input type="hidden" name="token" value="{key}">'
+            '<button name="answer" value="yes">Yes, connect it</button>'
+            '<button name="answer" value="no">No</button></form>'
+        )
+        answer = page("Connect this device?", body, HTTPStatus.OK, has_form=True)
+        # Strict: it comes along with the form of our own page, and with no other.
+        self._set_cookie(answer, _CONFIRM_COOKIE + key[:6], browser, path=target, same_site="Strict")
+        return answer
+
+    async def _decided(self, request: web.Request) -> web.StreamResponse:
+        form = await request.clone(client_max_size=FORM_MAX_BYTES).post()
+        key, said = form.get("token", ""), form.get("answer", "")
+        if not isinstance(key, str) or not _SECRET.fullmatch(key) or said not in ("yes", "no"):
+            raise Malformed("this is not the form of a login: start again from the device")
+        browser = request.cookies.get(_CONFIRM_COOKIE + key[:6], "")
+        asked = self._asked.take(key, browser=browser)
+        if asked is None or asked.login_id != request.match_info["login_id"]:
+            raise Malformed(
+                "this form is not of this browser's login, took too long, or was answered already: start again from "
+                "the device"
+            )
+        login = self._still_waiting(asked.login_id)
+        if said == "no":
+            self._logins.reject(login, REJECTED)
+            return page(
+                "The device was turned away",
+                "<p>It was not connected. You may close this page.</p>",
+                HTTPStatus.OK,
+            )
+        # A browser that hangs up in the middle must not leave a device waiting that is in.
+        await asyncio.shield(self._let_in(login, asked))
+        return page(
+            "The device is connected", "<p>You may close this page and go on there.</p>", HTTPStatus.OK
+        )
+
+    async def _let_in(self, login: PendingLogin, asked: Asked) -> None:
+        step = partial(log_in_person, request=login.request, profile=asked.profile, expiry=asked.expiry)
+        actor = f"person {asked.profile.email or asked.profile.name or asked.profile.identifier}"
+        outcome = await self._writer.apply(audited(step, actor=actor, action="login.register"))
+        assert isinstance(outcome, Registered)
+        self._logins.approve(login)
+
+    def _still_waiting(self, login_id: str) -> PendingLogin:
+        try:
+            return self._logins.find(login_id)
+        except NotFound as problem:
+            raise Gone(str(problem)) from None
+
+    @property
+    def _redirect_uri(self) -> str:
+        return f"{self._writer.snapshot.settings.server_url}{CALLBACK}"
+
+    def _set_cookie(
+        self, answer: web.StreamResponse, name: str, value: str, *, path: str, same_site: str
+    ) -> None:
+        answer.set_cookie(
+            name,
+            value,
+            path=path,
+            max_age=int(LIFETIME.total_seconds()),
+            httponly=True,
+            samesite=same_site,
+            secure=self._writer.snapshot.settings.server_url.startswith("https://"),
+        )
+
+
+class Gone(HeadscaleError):
+    """The device does not wait any more (HTTP 410)."""
+
+    status = HTTPStatus.GONE
+
+
+def _challenge(verifier: str) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+
+
+def _trouble(problem: HeadscaleError) -> web.Response:
+    return page("This login did not work", f"<p>{html.escape(str(problem))}</p>", problem.status)

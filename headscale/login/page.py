@@ -1,0 +1,42 @@
+"""How a page looks that people see: plain HTML, without scripts, and nothing from elsewhere."""
+
+import html
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+_STYLE: Final = (
+    ":root{color-scheme:light dark}"
+    "body{font:1rem/1.5 system-ui,sans-serif;max-width:42rem;margin:3rem auto;padding:0 1rem}"
+    "code,pre{font-family:ui-monospace,monospace}pre{padding:1rem;border:1px solid;overflow-x:auto}"
+    "dt{font-weight:600}dd{margin:0 0 .5rem}"
+    "button{font:inherit;padding:.5rem 1.25rem;margin:0 .5rem .5rem 0;cursor:pointer}"
+    "header{font-weight:600;opacity:.75}"
+)
+# No script, no frame, nothing from elsewhere; forms only where a page has one.
+POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
+
+
+def page(title: str, body: str, status: HTTPStatus, *, has_form: bool = False) -> web.Response:
+    """A whole page; `body` is HTML, `title` is text."""
+    heading = html.escape(title)
+    text = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{heading} - headscale</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
+        f"<body><header>headscale</header><main><h1>{heading}</h1>{body}</main></body></html>\n"
+    )
+    forms = "'self'" if has_form else "'none'"
+    headers = {
+        "Content-Security-Policy": f"{POLICY}; form-action {forms}",
+        "Cache-Control": "no-store",
+    }
+    return web.Response(status=status, text=text, content_type="text/html", headers=headers)
+
+
+def listed(rows: list[tuple[str, str]]) -> str:
+    """Names and values as a list of terms; both are text."""
+    shown = "".join(
+        f"<dt>{html.escape(name)}</dt><dd>{html.escape(value[:200])}</dd>" for name, value in rows
+    )
+    return f"<dl>{shown}</dl>"
