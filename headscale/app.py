@@ -31,6 +31,8 @@ from headscale.control.public import PublicPages
 from headscale.control.register import RegisterHandler
 from headscale.control.setdns import PATH as SET_DNS_PATH
 from headscale.control.setdns import SetDNSHandler
+from headscale.control.sshcheck import PATH as SSH_CHECK_PATH
+from headscale.control.sshcheck import SSHCheckHandler
 from headscale.control.upgrade import ControlUpgrade
 from headscale.db.database import Database, Loaded, open_sqlite
 from headscale.derp.fetch import MapCache
@@ -40,6 +42,8 @@ from headscale.derp.stun import StunProtocol
 from headscale.errors import Unavailable
 from headscale.keyfiles import load_or_create
 from headscale.keys import NodeKey, machine_key
+from headscale.login.checks import PendingChecks
+from headscale.login.oidc.errands import Confirmations, Errands, Registrations
 from headscale.login.oidc.recheck import Recheck
 from headscale.login.oidc.signin import SignIn
 from headscale.login.pages import LoginPages
@@ -136,7 +140,14 @@ async def running(
         logins = PendingLogins(
             clock, secrets.token_bytes, lifetime=config.login_lifetime, at_most=config.logins_max
         )
-        sign_in = SignIn(config.oidc, logins, writer, sealer, clock)
+        checks = PendingChecks(
+            clock, secrets.token_bytes, lifetime=config.login_lifetime, at_most=config.logins_max
+        )
+        errands: dict[str, Errands] = {
+            "register": Registrations(logins, writer),
+            "ssh": Confirmations(checks, writer),
+        }
+        sign_in = SignIn(config.oidc, errands, writer, sealer, clock)
         await _reach_providers(sign_in)
         tasks.start("webhooks", webhooks.run())
         recheck = Recheck(sign_in, writer, sealer, clock)
@@ -156,11 +167,12 @@ async def running(
                 ("POST", ANSWERS_PATH): asks.answer_question,
                 ("POST", "/machine/register"): RegisterHandler(writer, logins, clock).handle,
                 ("POST", "/machine/map"): polls.handle,
+                ("GET", SSH_CHECK_PATH): SSHCheckHandler(writer, checks, clock).handle,
                 **_set_dns(writer, publisher, clock),
             }
         )
         upgrade = ControlUpgrade(server_key, clock, dispatcher)
-        routes = [*public.routes(), *LoginPages(logins, sign_in).routes(), *upgrade.routes()]
+        routes = [*public.routes(), *LoginPages(logins, checks, sign_in, writer).routes(), *upgrade.routes()]
         if config.derp is not None:
             derp = _start_relay(stack, config.derp, clock, public, writer)
             await _listen_stun(stack, config.derp.stun_listen)
@@ -176,6 +188,7 @@ async def running(
             audit_events=database.audit_events,
             policy=policy,
             logins=logins,
+            checks=checks,
             questions=questions,
             clock=clock,
             sealer=sealer,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from headscale.api.v1.audit import AuditEvents
 from headscale.clock import Clock
+from headscale.login.checks import PendingChecks
 from headscale.login.pending import PendingLogins
 from headscale.mapper.questions import Questions
 from headscale.sealing import Sealer
@@ -22,6 +23,7 @@ class ApiParts:
     audit_events: AuditEvents
     policy: PolicySource
     logins: PendingLogins
+    checks: PendingChecks
     questions: Questions
     clock: Clock
     sealer: Sealer

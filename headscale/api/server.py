@@ -84,7 +84,7 @@ def api_routes(parts: ApiParts) -> list[web.RouteDef]:
         *Nodes(acts, parts.clock).routes(),
         *Pings(writer, parts.questions, parts.clock).routes(),
         *Policies(acts, parts.policy).routes(),
-        *Logins(acts, parts.logins).routes(),
+        *Logins(acts, parts.logins, parts.checks).routes(),
         *Debug(writer, parts.logins, parts.clock).routes(),
         *PreferencesApi(acts).routes(),
         *AuditLog(parts.audit_events).routes(),

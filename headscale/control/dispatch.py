@@ -19,7 +19,6 @@ NOT_OFFERED: Final[Mapping[str, str]] = {
     "(dns.certificates is not set up)",
     "/machine/tka/": "this server has no tailnet lock",
     "/machine/webclient/": "this server opens no web client sessions: use `tailscale web` on the device itself",
-    "/machine/ssh/action/": "this server asks nobody before an SSH session: no rule of its has a check",
 }
 
 

@@ -22,6 +22,7 @@ PREFIX: Final = "hskey-authreq-"
 ID_BYTES: Final = 12
 _ID: Final = re.compile(PREFIX + r"[0-9a-f]{24}")
 REGISTER_PATH: Final = "/register/"
+AUTH_PATH: Final = "/auth/"
 
 # Of one address (many machines may stand behind one).
 LOGINS_OF_ONE_MAX: Final = 64
@@ -115,7 +116,7 @@ class PendingLogins:
 
     def find(self, login_id: str) -> PendingLogin:
         """The login with this id; raises Malformed for what is no id, NotFound when it does not wait (any more)."""
-        _check_id(login_id)
+        check_id(login_id)
         self.sweep()
         login = self._logins.get(login_id)
         if login is None:
@@ -127,7 +128,7 @@ class PendingLogins:
 
     def check_free(self, login_id: str) -> None:
         """Raises Malformed for what is no id, Conflict for one under which a login waits."""
-        _check_id(login_id)
+        check_id(login_id)
         self.sweep()
         if login_id in self._logins:
             raise Conflict("a login with this id is waiting already")
@@ -151,7 +152,8 @@ class PendingLogins:
         login.end(verdict)
 
 
-def _check_id(login_id: str) -> None:
+def check_id(login_id: str) -> None:
+    """Raises Malformed for what is no id."""
     if not _ID.fullmatch(login_id):
         raise Malformed(f"{login_id[:60]!r} is not a login's id: expected {PREFIX} and 24 hex digits")
 

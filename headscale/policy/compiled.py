@@ -259,6 +259,15 @@ class Compiled:
             )
         return self._answers.ssh[node_id]
 
+    def ssh_check(self, source_id: int, node_id: int, local_user: str) -> ssh.Checked | None:
+        """The check that a session of this source as this local user needs at this node; None for none."""
+        source, facts = self._members.nodes.get(source_id), self._members.nodes.get(node_id)
+        if source is None or facts is None:
+            return None
+        return ssh.checked(
+            self._workings.ssh_rules, facts, source, self._members, self.people, local_user=local_user
+        )
+
     def caps_of(self, node_id: int) -> CapMap:
         """The attributes that the policy gives the node, for its own client."""
         facts = self._members.nodes.get(node_id)

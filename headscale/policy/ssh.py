@@ -10,6 +10,7 @@ come, but are not destinations, are given their own person's part too (recording
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from headscale.policy.document import SSH, Document
@@ -62,6 +63,43 @@ def rules_for(
         if sources:
             found += _parts(rule, sources, action_of(rule, members, base_url), people)
     return SSHPolicy(tuple(found)) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A session that a rule lets in after a check: how long one check lasts, and what is done with the session then."""
+
+    period: timedelta
+    action: SSHAction
+
+
+def checked(
+    rules: Filed[Rule],
+    facts: Facts,
+    source: Facts,
+    members: Members,
+    people: Mapping[int, Person],
+    *,
+    local_user: str,
+) -> Checked | None:
+    """The check that a session of this source as this local user needs at this node; None when no rule asks for one."""
+    for rule in rules.about(facts.kind.labels):
+        if not rule.written.check:
+            return None  # those that check come first
+        coming = [each for each in _sources_for(rule, facts, members) if each.subject.id == source.subject.id]
+        if not coming:
+            continue
+        for part in _parts(rule, coming, SSHAction(), people):
+            if _lets_in(part.ssh_users, local_user):
+                return Checked(rule.written.period, _accepting(rule, members))
+    return None
+
+
+def _lets_in(users: Mapping[str, str], local_user: str) -> bool:
+    """Whether a rule with these users opens this local user: by name, or as any but root."""
+    if local_user in users:
+        return users[local_user] == local_user
+    return local_user != "root" and users.get("*") == "="
 
 
 def _sources_for(rule: Rule, facts: Facts, members: Members) -> list[Facts]:
@@ -123,6 +161,14 @@ def _login(rule: SSH, person: Person) -> str:
 
 def action_of(rule: Rule, members: Members, base_url: str) -> SSHAction:
     """What the client does with a session that the rule fits."""
+    if rule.written.check:
+        # The answer to the check brings forwarding and recorders.
+        return SSHAction(hold_and_delegate=base_url + CHECK_PATH)
+    return _accepting(rule, members)
+
+
+def _accepting(rule: Rule, members: Members) -> SSHAction:
+    """The session goes on, with all that it may do."""
     recorders = tuple(
         f"[{address}]:{SSH_PORT_OF_RECORDERS}"
         if address.version == 6
@@ -132,9 +178,6 @@ def action_of(rule: Rule, members: Members, base_url: str) -> SSHAction:
         if address is not None
     )
     failure = _MUST_RECORD if rule.written.enforce_recorder else None
-    if rule.written.check:
-        # The answer to the check brings forwarding and recorders.
-        return SSHAction(hold_and_delegate=base_url + CHECK_PATH)
     return SSHAction(
         accept=True,
         allow_agent_forwarding=True,

@@ -177,7 +177,6 @@ async def test_trouble_of_an_old_client_is_taken_note_of(join: Join) -> None:
         ("GET", "/machine/tka/bootstrap", "no tailnet lock"),
         ("GET", "/machine/tka/sync/offer", "no tailnet lock"),
         ("POST", "/machine/webclient/init/1/to/2", "no web client sessions"),
-        ("GET", "/machine/ssh/action/1/to/2", "no rule of its has a check"),
     ],
 )
 async def test_what_is_not_offered_says_so(join: Join, method: str, path: str, words: str) -> None:

@@ -9,7 +9,9 @@ from aiohttp import web
 from headscale.api.acts import Acts
 from headscale.api.v1.body import answer, read_body
 from headscale.api.v1.objects import node_object
-from headscale.errors import Malformed
+from headscale.errors import Malformed, NotFound
+from headscale.login.checks import Check, PendingChecks
+from headscale.login.device import session_rows
 from headscale.login.pending import PendingLogin, PendingLogins
 from headscale.mapper.render import plain
 from headscale.records import Node, RegisterMethod, User
@@ -18,6 +20,7 @@ from headscale.state.login import log_in
 from headscale.state.users import user_named
 
 REJECTED = "an administrator turned this login away"
+SESSION_REJECTED = "an administrator turned this session away"
 
 
 class Registration(msgspec.Struct, frozen=True, rename="camel"):
@@ -36,9 +39,10 @@ class LoginId(msgspec.Struct, frozen=True, rename="camel"):
 class Logins:
     """Register, approve, reject."""
 
-    def __init__(self, acts: Acts, logins: PendingLogins) -> None:
+    def __init__(self, acts: Acts, logins: PendingLogins, checks: PendingChecks) -> None:
         self._acts = acts
         self._logins = logins
+        self._checks = checks
 
     def routes(self) -> list[web.RouteDef]:
         """Where they are mounted."""
@@ -59,21 +63,41 @@ class Logins:
         return await self._register(request, request.query.get("user", ""), request.query.get("key", ""))
 
     async def approve(self, request: web.Request) -> web.Response:
-        """Say yes to a login that is no registration. (The peer says yes to those as well, and registers nothing.)"""
-        login = self._logins.find((await read_body(request, LoginId)).auth_id)
+        """Say yes to an SSH session. (The peer says yes to registrations as well, and registers nothing.)"""
+        asked = (await read_body(request, LoginId)).auth_id
+        if (check := self._check(asked)) is not None:
+            await self._acts.note(request, "ssh.approve", self._about(check))
+            self._checks.approve(check)
+            return answer({})
+        login = self._logins.find(asked)
         raise Malformed(
             f"this login registers a device ({login.request.hostinfo.hostname[:80]}), so it needs an owner: "
             "use auth register with a user"
         )
 
     async def reject(self, request: web.Request) -> web.Response:
-        """Turn the login away; its client's user reads so."""
-        login = self._logins.find((await read_body(request, LoginId)).auth_id)
+        """Turn a login or an SSH session away; its user reads so."""
+        asked = (await read_body(request, LoginId)).auth_id
+        if (check := self._check(asked)) is not None:
+            self._checks.reject(check, SESSION_REJECTED)
+            await self._acts.note(request, "ssh.reject", self._about(check))
+            return answer({})
+        login = self._logins.find(asked)
         self._logins.reject(login, REJECTED)
         await self._acts.note(
             request, "login.reject", f"device {plain(login.request.hostinfo.hostname[:80])}"
         )
         return answer({})
+
+    def _check(self, asked: str) -> Check | None:
+        try:
+            return self._checks.find(asked)
+        except NotFound:
+            return None
+
+    def _about(self, check: Check) -> str:
+        rows = dict(session_rows(self._acts.snapshot, check.session))
+        return f"from {rows['From']} to {rows['To']} as {rows['As']}"
 
     async def _register(self, request: web.Request, user_name: str, login_id: str) -> web.Response:
         login = self._logins.find(login_id)

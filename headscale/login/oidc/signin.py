@@ -1,8 +1,7 @@
 """The way of a person through the identity provider and back: to it with a question of this browser's, back with its
-answer, a page that shows which device asks, and only with a yes on it the device is in.
+answer, a page that shows what it is about, and only a yes on that page has an effect.
 """
 
-import asyncio
 import base64
 import hashlib
 import html
@@ -22,24 +21,20 @@ from aiohttp import web
 from headscale.clock import Clock
 from headscale.config import OIDCProvider
 from headscale.errors import HeadscaleError, Malformed, NotFound, Refused
-from headscale.login.device import device_rows
 from headscale.login.oidc.attempts import LIFETIME, Attempts, nonce_of
+from headscale.login.oidc.errands import KINDS, Errand, Errands
 from headscale.login.oidc.identity import check_admission, check_token, identity_of, said_email_of
 from headscale.login.oidc.provider import Provider
 from headscale.login.page import listed, page
-from headscale.login.pending import PendingLogin, PendingLogins
 from headscale.sealing import Sealer
-from headscale.state.acts import audited
-from headscale.state.admission import Registered
-from headscale.state.people import Profile, log_in_person
+from headscale.state.people import Profile
 from headscale.state.writer import Writer
 
 log = logging.getLogger(__name__)
 
 START: Final = "/oidc/start"
 CALLBACK: Final = "/oidc/callback"
-CONFIRM: Final = "/register/confirm"
-REJECTED: Final = "somebody said that this is not their device"
+CONFIRM: Final = "confirm"
 _SECRET: Final = re.compile(r"[0-9a-f]{64}")
 # With the beginning of the key behind it, so that several tabs do not disturb each other.
 _LOGIN_COOKIE: Final = "headscale_login_"
@@ -51,33 +46,35 @@ FORM_MAX_BYTES: Final = 4096
 class Away:
     """A browser is at the provider; `verifier` proves that the answer is redeemed by who asked (PKCE, RFC 7636)."""
 
-    login_id: str
+    kind: str
+    errand_id: str
     provider: str
     verifier: str
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Asked:
-    """A person is known and was asked whether the device is theirs."""
+    """A person is known and was asked."""
 
-    login_id: str
+    kind: str
+    errand_id: str
     profile: Profile
     expiry: datetime | None
 
 
 class SignIn:
-    """The pages of people who log in at an identity provider."""
+    """The pages of people who log in at an identity provider. `errands` are what for, by kind."""
 
     def __init__(
         self,
         providers: tuple[OIDCProvider, ...],
-        logins: PendingLogins,
+        errands: Mapping[str, Errands],
         writer: Writer,
         sealer: Sealer,
         clock: Clock,
     ) -> None:
         self.providers: Mapping[str, Provider] = {each.name: Provider(each, clock) for each in providers}
-        self._logins = logins
+        self._errands = errands
         self._writer = writer
         self._sealer = sealer
         self._clock = clock
@@ -87,9 +84,12 @@ class SignIn:
     def routes(self) -> list[web.RouteDef]:
         """Where they are mounted."""
         return [
-            web.get(f"{START}/{{provider}}/{{login_id}}", self.start),
+            web.get(f"{START}/{{provider}}/{{kind}}/{{id}}", self.start),
             web.get(CALLBACK, self.callback),
-            web.post(f"{CONFIRM}/{{login_id}}", self.confirm),
+            *(
+                web.post(f"{base}/{CONFIRM}/{{id}}", partial(self.confirm, kind))
+                for kind, base in KINDS.items()
+            ),
         ]
 
     def use(self, providers: tuple[OIDCProvider, ...]) -> None:
@@ -101,24 +101,28 @@ class SignIn:
             for each in providers
         }
 
-    async def begin(self, login: PendingLogin) -> web.StreamResponse:
-        """The first page of a login: on to the one provider, or a choice among several."""
+    async def begin(self, kind: str, errand_id: str) -> web.StreamResponse:
+        """The first page: on to the one provider, or a choice among several. Raises for what does not wait."""
+        errand = self._errands[kind].find(errand_id)
         names = list(self.providers)
         if len(names) == 1:
-            return await self._go(login, names[0])
+            return await self._go(kind, errand_id, names[0])
         links = "".join(
-            f'<li><a href="{START}/{name}/{login.id}">{html.escape(name)}</a></li>' for name in names
+            f'<li><a href="{START}/{name}/{kind}/{errand_id}">{html.escape(name)}</a></li>' for name in names
         )
-        body = f"{listed(device_rows(login.request))}<p>Log in to let it in:</p><ul>{links}</ul>"
-        return page("A device asks to join", body, HTTPStatus.OK)
+        body = f"{listed(errand.rows())}<p>Log in to go on:</p><ul>{links}</ul>"
+        return page(errand.words.title, body, HTTPStatus.OK)
 
     async def start(self, request: web.Request) -> web.StreamResponse:
         """On to the provider that was chosen."""
+        kind, errand_id = request.match_info["kind"], request.match_info["id"]
         try:
-            login = self._logins.find(request.match_info["login_id"])
-            return await self._go(login, request.match_info["provider"])
+            if kind not in self._errands:
+                raise NotFound("there is no such login")
+            self._errands[kind].find(errand_id)
+            return await self._go(kind, errand_id, request.match_info["provider"])
         except HeadscaleError as problem:
-            return _trouble(problem)
+            return trouble(problem)
 
     async def callback(self, request: web.Request) -> web.StreamResponse:
         """Back from the provider: who it is, and whether the device is theirs."""
@@ -126,23 +130,23 @@ class SignIn:
             return await self._back(request)
         except HeadscaleError as problem:
             log.info("login refused remote=%s reason=%s", request.remote, problem)
-            return _trouble(problem)
+            return trouble(problem)
 
-    async def confirm(self, request: web.Request) -> web.StreamResponse:
-        """A person said whether the device is theirs."""
+    async def confirm(self, kind: str, request: web.Request) -> web.StreamResponse:
+        """A person said yes or no."""
         try:
-            return await self._decided(request)
+            return await self._decided(kind, request)
         except HeadscaleError as problem:
             log.info("login refused remote=%s reason=%s", request.remote, problem)
-            return _trouble(problem)
+            return trouble(problem)
 
-    async def _go(self, login: PendingLogin, name: str) -> web.StreamResponse:
+    async def _go(self, kind: str, errand_id: str, name: str) -> web.StreamResponse:
         provider = self.providers.get(name)
         if provider is None:
             raise NotFound("there is no identity provider of this name")
         found = await provider.metadata()
         browser, verifier = self._away.secret(), secrets.token_urlsafe(48)
-        state = self._away.hold(Away(login.id, name, verifier), browser=browser)
+        state = self._away.hold(Away(kind, errand_id, name, verifier), browser=browser)
         settings = provider.settings
         query = {
             **settings.extra_params,
@@ -207,8 +211,9 @@ class SignIn:
                 )
             sealed = self._sealer.seal(tokens.refresh_token) if tokens.refresh_token else b""
             profile = replace(profile, sealed_refresh=sealed)
-        login = self._still_waiting(away.login_id)
-        return self._ask(login, Asked(login.id, profile, expires_at))
+        errand = self._still_waiting(away.kind, away.errand_id)
+        errand.check_person(profile)
+        return self._ask(errand, Asked(away.kind, away.errand_id, profile, expires_at))
 
     async def profile_of(
         self,
@@ -237,60 +242,45 @@ class SignIn:
         )
         return profile, identity.expires_at if settings.expiry_from_token else None
 
-    def _ask(self, login: PendingLogin, asked: Asked) -> web.StreamResponse:
+    def _ask(self, errand: Errand, asked: Asked) -> web.StreamResponse:
         browser = self._asked.secret()
         key = self._asked.hold(asked, browser=browser)
         who = asked.profile.email or asked.profile.name or asked.profile.display_name or "you"
-        target = f"{CONFIRM}/{login.id}"
+        target = f"{KINDS[asked.kind]}/{CONFIRM}/{asked.errand_id}"
         body = (
-            f"{listed(device_rows(login.request))}"
-            f"<p>It would be connected as <strong>{html.escape(who)}</strong>. Is this device yours, and did you just "
-            "ask for this on it? If somebody sent you here, say no.</p>"
+            f"{listed(errand.rows())}"
+            f"<p>You are logged in as <strong>{html.escape(who)}</strong>. {errand.words.question}</p>"
             f'<form method="post" action="{target}"><input type="hidden" name="token" value="{key}">'
-            '<button name="answer" value="yes">Yes, connect it</button>'
+            f'<button name="answer" value="yes">{errand.words.yes}</button>'
             '<button name="answer" value="no">No</button></form>'
         )
-        answer = page("Connect this device?", body, HTTPStatus.OK, has_form=True)
+        answer = page(errand.words.title, body, HTTPStatus.OK, has_form=True)
         # Strict: it comes along with the form of our own page, and with no other.
         self._set_cookie(answer, _CONFIRM_COOKIE + key[:6], browser, path=target, same_site="Strict")
         return answer
 
-    async def _decided(self, request: web.Request) -> web.StreamResponse:
+    async def _decided(self, kind: str, request: web.Request) -> web.StreamResponse:
         form = await request.clone(client_max_size=FORM_MAX_BYTES).post()
         key, said = form.get("token", ""), form.get("answer", "")
         if not isinstance(key, str) or not _SECRET.fullmatch(key) or said not in ("yes", "no"):
             raise Malformed("this is not the form of a login: start again from the device")
         browser = request.cookies.get(_CONFIRM_COOKIE + key[:6], "")
         asked = self._asked.take(key, browser=browser)
-        if asked is None or asked.login_id != request.match_info["login_id"]:
+        if asked is None or (asked.kind, asked.errand_id) != (kind, request.match_info["id"]):
             raise Malformed(
                 "this form is not of this browser's login, took too long, or was answered already: start again from "
                 "the device"
             )
-        login = self._still_waiting(asked.login_id)
+        errand = self._still_waiting(kind, asked.errand_id)
         if said == "no":
-            self._logins.reject(login, REJECTED)
-            return page(
-                "The device was turned away",
-                "<p>It was not connected. You may close this page.</p>",
-                HTTPStatus.OK,
-            )
-        # A browser that hangs up in the middle must not leave a device waiting that is in.
-        await asyncio.shield(self._let_in(login, asked))
-        return page(
-            "The device is connected", "<p>You may close this page and go on there.</p>", HTTPStatus.OK
-        )
+            await errand.refuse(asked.profile)
+            return page(errand.words.turned_away, "<p>You may close this page.</p>", HTTPStatus.OK)
+        await errand.accept(asked.profile, asked.expiry)
+        return page(errand.words.done, "<p>You may close this page and go on there.</p>", HTTPStatus.OK)
 
-    async def _let_in(self, login: PendingLogin, asked: Asked) -> None:
-        step = partial(log_in_person, request=login.request, profile=asked.profile, expiry=asked.expiry)
-        actor = f"person {asked.profile.email or asked.profile.name or asked.profile.identifier}"
-        outcome = await self._writer.apply(audited(step, actor=actor, action="login.register"))
-        assert isinstance(outcome, Registered)
-        self._logins.approve(login)
-
-    def _still_waiting(self, login_id: str) -> PendingLogin:
+    def _still_waiting(self, kind: str, errand_id: str) -> Errand:
         try:
-            return self._logins.find(login_id)
+            return self._errands[kind].find(errand_id)
         except NotFound as problem:
             raise Gone(str(problem)) from None
 
@@ -322,5 +312,6 @@ def _challenge(verifier: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
 
 
-def _trouble(problem: HeadscaleError) -> web.Response:
+def trouble(problem: HeadscaleError) -> web.Response:
+    """The page that says what is wrong."""
     return page("This login did not work", f"<p>{html.escape(str(problem))}</p>", problem.status)

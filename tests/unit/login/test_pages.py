@@ -26,8 +26,8 @@ def logins() -> PendingLogins:
 @pytest.fixture
 async def url(logins: PendingLogins) -> AsyncIterator[str]:
     app = web.Application()
-    nobody = SignIn((), logins, Mock(), Mock(), ManualClock(NOW))
-    app.add_routes(LoginPages(logins, nobody).routes())
+    nobody = SignIn((), {}, Mock(), Mock(), ManualClock(NOW))
+    app.add_routes(LoginPages(logins, Mock(), nobody, Mock()).routes())
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
