@@ -29,8 +29,9 @@ BASE_REPOSITORY = "headscale-harness-base"
 
 SUITE = "bookworm"
 
-PACKAGES = ("ca-certificates", "iproute2", "iptables", "nftables")
-"""What tailscaled calls or reads on Linux: routes, packet filter, trusted roots; nft also serves our faults."""
+PACKAGES = ("ca-certificates", "iproute2", "iptables", "nftables", "openssh-client")
+"""What tailscaled calls or reads on Linux: routes, packet filter, trusted roots; nft also serves our faults, and ssh is
+what users of `tailscale up --ssh` come with."""
 
 LEFT_OUT = tuple(
     f"./{part}/*"

@@ -183,19 +183,29 @@ class Tailnet:
         return {"SSL_CERT_FILE": machine.path(AUTHORITY)}
 
     async def up(
-        self, client: Client, key: AuthKey | None = None, *, hostname: str | None = None
+        self,
+        client: Client,
+        key: AuthKey | None = None,
+        *,
+        hostname: str | None = None,
+        extra: Sequence[str] = (),
     ) -> CliResult:
         """`tailscale up`, whatever comes of it."""
         text = key.text if key else None
-        result = await client.up(self.server.url, auth_key=text, hostname=hostname)
+        result = await client.up(self.server.url, auth_key=text, hostname=hostname, extra=extra)
         self.history.record("up", name=client.name, code=result.code)
         return result
 
     async def log_in(
-        self, client: Client, key: AuthKey | None = None, *, hostname: str | None = None
+        self,
+        client: Client,
+        key: AuthKey | None = None,
+        *,
+        hostname: str | None = None,
+        extra: Sequence[str] = (),
     ) -> Client:
         """`tailscale up`, and Running with its addresses. Raises JoinFailed with what the user saw."""
-        result = await self.up(client, key, hostname=hostname)
+        result = await self.up(client, key, hostname=hostname, extra=extra)
         if not result.ok:
             raise JoinFailed(f"{client.name}: {result.command!r} ended with {result.code}: {result.message}")
         await client.until(running(), Budget.JOIN)
@@ -203,13 +213,19 @@ class Tailnet:
         return client
 
     async def join(
-        self, user: str, release: Release | None = None, *, name: str | None = None, **key: Any
+        self,
+        user: str,
+        release: Release | None = None,
+        *,
+        name: str | None = None,
+        extra: Sequence[str] = (),
+        **key: Any,
     ) -> Client:
-        """A new client of this user, with a key of its own (the arguments are `auth_key`'s)."""
+        """A new client of this user, with a key of its own (the arguments are `auth_key`'s). `extra`: flags of `up`."""
         made, drawn = await gather(
             self.client(release or self._usual(), name=name), self.auth_key(user, **key)
         )
-        return await self.log_in(made, drawn)
+        return await self.log_in(made, drawn, extra=extra)
 
     async def leave(self, client: Client) -> None:
         """End the client, and delete its node."""

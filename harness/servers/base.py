@@ -110,7 +110,10 @@ class Admin(Protocol):
         """The device that waits with this login is in, as the user's. Raises AdminRefused with why not."""
 
     async def turn_away(self, login_id: str) -> None:
-        """The device that waits with this login is not let in."""
+        """The device, or SSH session, that waits with this login is not let in."""
+
+    async def confirm_session(self, check_id: str) -> None:
+        """The SSH session that waits under this id goes on."""
 
     async def set_device_approval(self, *, on: bool) -> None:
         """Whether new devices wait until an administrator lets them in. ServerAbility.APPROVAL."""

@@ -88,6 +88,9 @@ class CommandAdmin:
     async def turn_away(self, login_id: str) -> None:
         await self._call("auth", "reject", "--auth-id", login_id)
 
+    async def confirm_session(self, check_id: str) -> None:
+        await self._call("auth", "approve", "--auth-id", check_id)
+
     async def set_device_approval(self, *, on: bool) -> None:
         await self._call("settings", "set", "--device-approval", "on" if on else "off")
 

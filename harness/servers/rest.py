@@ -85,6 +85,9 @@ class RestAdmin:
     async def turn_away(self, login_id: str) -> None:
         await self.call("POST", "auth/reject", {"authId": login_id})
 
+    async def confirm_session(self, check_id: str) -> None:
+        await self.call("POST", "auth/approve", {"authId": check_id})
+
     async def set_device_approval(self, *, on: bool) -> None:
         await self.call("PATCH", "settings", {"deviceApproval": on})
 

@@ -300,6 +300,7 @@ CLAIMS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("changes", CLAIMS.values(), ids=CLAIMS.keys())
 async def test_claims_that_are_no_answer_to_our_question(here: Place, changes: dict[str, Any]) -> None:
     here.idp.crooked.claims = _with(**changes)
+    here.idp.crooked.answers = {"userinfo": lambda: web.Response(status=404)}  # which would name another
     await here.refused_at(status=403)
 
 
@@ -843,3 +844,16 @@ async def test_an_administrator_logs_a_person_out(here: Place) -> None:
     assert node is not None
     assert not node.expired
     assert (await here.tailnet.server.call("POST", f"user/{_someone(here).id}/logout")) == {"nodes": []}
+
+
+async def test_a_form_is_for_one_login_alone(here: Place) -> None:
+    """Also with its own cookie: a browser would not send that to another login's address."""
+    browser = await here.browser()
+    (_, url), (_, second) = await here.device("one"), await here.device("two")
+    asked = await browser.get(url)
+    cookie = asked.headers["Set-Cookie"].partition(";")[0]
+    before = here.state
+    form = {"token": token_of(asked), "answer": "yes"}
+    for target in (confirm_url(second), confirm_url(url).replace("/register/", "/auth/")):
+        async with browser.session.post(target, data=form, headers={"Cookie": cookie}) as answer:
+            assert (answer.status, here.state) == (400, before)
