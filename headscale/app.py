@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -34,9 +34,10 @@ from headscale.control.setdns import SetDNSHandler
 from headscale.control.sshcheck import PATH as SSH_CHECK_PATH
 from headscale.control.sshcheck import SSHCheckHandler
 from headscale.control.upgrade import ControlUpgrade
+from headscale.counts import Counts, RelayCounts, WriterCounts
 from headscale.db.database import Database, Loaded, open_sqlite
 from headscale.derp.fetch import MapCache
-from headscale.derp.regions import EmbeddedRegion, embedded_region, hosts_of
+from headscale.derp.regions import hosts_of
 from headscale.derp.server import DerpServer
 from headscale.derp.stun import StunProtocol
 from headscale.errors import Unavailable
@@ -51,15 +52,20 @@ from headscale.login.pending import PendingLogins
 from headscale.mapper.fanout import Fanout
 from headscale.mapper.questions import PATH as ANSWERS_PATH
 from headscale.mapper.questions import Questions
+from headscale.mapper.sessions import Sessions
+from headscale.monitoring.listener import OperatorPages
+from headscale.monitoring.requests import counting
+from headscale.monitoring.vitals import Vitals
 from headscale.reload import Reloader
 from headscale.sealing import Sealer
+from headscale.sources.embedded import region_of
 from headscale.sources.policy import PolicySource
 from headscale.sources.records import RecordSource
 from headscale.sources.relays import DerpSource
 from headscale.state.preferences import let_waiting_in
 from headscale.state.restore import restore
 from headscale.state.writer import Writer
-from headscale.tailcfg.derpmap import DERPMap, DERPRegion
+from headscale.tailcfg.derpmap import DERPMap
 from headscale.tailcfg.dns import DNSRecord
 from headscale.tasks import Tasks
 from headscale.webhooks.delivery import Webhooks
@@ -88,6 +94,7 @@ class App:
     reloader: Reloader
     sign_in: SignIn
     recheck: Recheck
+    vitals: Vitals
     url: str
     failed: asyncio.Future[None]
 
@@ -109,6 +116,7 @@ async def running(
         certificate = _main_certificate(config)
         relay_certificate = _relay_certificate(config, clock) if certificate is None else None
         kept = await database.load(clock.now())
+        counts = Counts()
         relays = _relays(config, relay_certificate)
         records = RecordSource(config.extra_records_path, config.tailnet.dns.extra_records)
         writer = _writer(
@@ -118,8 +126,10 @@ async def running(
             clock=clock,
             derp_map=await relays.first(),
             extra_records=await records.first(),
+            counts=counts.writer,
         )
-        fanout = Fanout(writer, clock)
+        fanout = Fanout(writer, clock, counts.maps)
+        sessions = Sessions(writer, clock)
         presence = Presence(writer) if grace_s is None else Presence(writer, grace_s=grace_s)
         publisher = await _publisher(config, clock)
         tasks = Tasks(stack)
@@ -154,7 +164,7 @@ async def running(
         tasks.start("people again", recheck.run())
 
         public = PublicPages(writer, server_key=machine_key(server_key.public), ping=database.ping)
-        polls = PollHandler(writer, fanout, presence)
+        polls = PollHandler(writer, fanout, presence, sessions)
         questions = Questions(fanout)
         asks = NodeAsks(writer, questions, clock)
         dispatcher = Dispatcher(
@@ -173,8 +183,9 @@ async def running(
         )
         upgrade = ControlUpgrade(server_key, clock, dispatcher)
         routes = [*public.routes(), *LoginPages(logins, checks, sign_in, writer).routes(), *upgrade.routes()]
+        derp = None
         if config.derp is not None:
-            derp = _start_relay(stack, config.derp, clock, public, writer)
+            derp = _start_relay(stack, config.derp, clock, public, writer, counts.relay)
             await _listen_stun(stack, config.derp.stun_listen)
             routes += (
                 derp.routes()
@@ -182,6 +193,19 @@ async def running(
             if relay_certificate is not None:
                 context = _context(_relay_files(config.derp))
                 await _listen(stack, _web_app(derp.routes()), config.derp.tls_listen, context)
+        vitals = Vitals(
+            config=config,
+            clock=clock,
+            counts=counts,
+            writer=writer,
+            fanout=fanout,
+            sessions=sessions,
+            logins=logins,
+            questions=questions,
+            ping=database.ping,
+            control_sessions=lambda: upgrade.connections,
+            relay=derp,
+        )
         parts = ApiParts(
             writer=writer,
             ping=database.ping,
@@ -193,12 +217,15 @@ async def running(
             clock=clock,
             sealer=sealer,
             webhooks=webhooks,
+            vitals=vitals,
         )
-        main = _web_app(routes)
+        main = _web_app(routes, counting(counts.http, clock))
         stack.push_async_callback(mount_api(main, parts).close)
         await _listen(stack, main, config.listen, certificate)
         stack.push_async_callback(upgrade.close)
         stack.callback(fanout.end_all)
+        if config.metrics_listen is not None:
+            await _listen(stack, _secured(OperatorPages(vitals).application()), config.metrics_listen, None)
         await serve_api(stack, parts, path=config.unix_socket, mode=config.unix_socket_mode)
         reloader = Reloader(
             config,
@@ -217,6 +244,7 @@ async def running(
             reloader,
             sign_in,
             recheck,
+            vitals,
             config.tailnet.server_url,
             tasks.failed,
         )
@@ -258,6 +286,7 @@ def _writer(
     clock: Clock,
     derp_map: DERPMap,
     extra_records: tuple[DNSRecord, ...],
+    counts: WriterCounts,
 ) -> Writer:
     snapshot = restore(
         settings=config.tailnet,
@@ -273,7 +302,7 @@ def _writer(
         now=clock.now(),
     )
     log.info("state loaded users=%d nodes=%d", len(kept.users), len(kept.nodes))
-    return Writer(snapshot, database, clock)
+    return Writer(snapshot, database, clock, counts)
 
 
 async def _publisher(config: Config, clock: Clock) -> Publisher | None:
@@ -296,28 +325,9 @@ def _relays(config: Config, relay: tls.ServerCertificate | None) -> DerpSource:
     is_told = config.derp is not None and config.derp.adds_region
     return DerpSource(
         config.derp_sources,
-        embedded=_embedded_region(config, relay) if is_told else None,
+        embedded=region_of(config, relay.certificate if relay else None) if is_told else None,
         tailnet=config.tailnet.dns.base_domain or config.tailnet.server_url,
         cache=MapCache(config.data_dir / "derp-maps"),
-    )
-
-
-def _embedded_region(config: Config, relay: tls.ServerCertificate | None) -> DERPRegion:
-    """Our own relay as clients reach it: behind the server's URL, or on its own listener with a pin."""
-    assert config.derp is not None
-    url = urlsplit(config.tailnet.server_url)
-    return embedded_region(
-        EmbeddedRegion(
-            region_id=config.derp.region_id,
-            code=config.derp.region_code,
-            name=config.derp.region_name,
-            host=url.hostname or "localhost",
-            derp_port=config.derp.tls_listen.port if relay else url.port or 443,
-            stun_port=config.derp.stun_listen.port,
-            ipv4=config.derp.ipv4,
-            ipv6=config.derp.ipv6,
-            cert_pin=tls.pin(relay.certificate) if relay else None,
-        )
     )
 
 
@@ -348,7 +358,12 @@ def _context(files: TLSFiles) -> ssl.SSLContext:
 
 
 def _start_relay(
-    stack: AsyncExitStack, derp: EmbeddedDERP, clock: Clock, public: PublicPages, writer: Writer
+    stack: AsyncExitStack,
+    derp: EmbeddedDERP,
+    clock: Clock,
+    public: PublicPages,
+    writer: Writer,
+    counts: RelayCounts,
 ) -> DerpServer:
     async def admit(node_key: NodeKey, source: str) -> bool:
         return not derp.verify_clients or public.may_relay(node_key)
@@ -358,15 +373,20 @@ def _start_relay(
         clock,
         admit,
         bootstrap_hosts=lambda: hosts_of(writer.snapshot.derp_map),
+        counts=counts,
     )
     stack.push_async_callback(server.close)
     return server
 
 
-def _web_app(routes: list[web.RouteDef]) -> web.Application:
-    app = web.Application(client_max_size=REQUEST_MAX_BYTES)
-    app.on_response_prepare.append(_secure)
+def _web_app(routes: list[web.RouteDef], *middlewares: Any) -> web.Application:
+    app = web.Application(client_max_size=REQUEST_MAX_BYTES, middlewares=middlewares)
     app.add_routes(routes)
+    return _secured(app)
+
+
+def _secured(app: web.Application) -> web.Application:
+    app.on_response_prepare.append(_secure)
     return app
 
 

@@ -140,11 +140,17 @@ class OIDCProvider:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """A complete configuration. `later` names keys that are set but whose feature this version lacks."""
+    """A complete configuration. `later` names keys that are set but whose feature this version lacks.
+
+    `metrics_listen` is where metrics and debug pages are served, None for nowhere; `metrics_per_node`: with series for
+    each node.
+    """
 
     source: Path | None
     data_dir: Path
     listen: Listen
+    metrics_listen: Listen | None = None
+    metrics_per_node: bool = True
     tls: TLSFiles | None = None
     noise_key_path: Path
     sqlite_path: Path

@@ -215,6 +215,8 @@ def _assemble(
         source=source,
         data_dir=data_dir,
         listen=listen,
+        metrics_listen=values.get("metrics_listen_addr"),
+        metrics_per_node=values.get("metrics.per_node", True),
         tls=tls,
         noise_key_path=values.get("noise.private_key_path", data_dir / "noise_private.key"),
         sqlite_path=_database(values, data_dir),

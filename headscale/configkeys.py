@@ -1,9 +1,9 @@
 """Every key that a configuration may have: its kind, and whether this version acts on it.
 
-The names are the peer's (0.29 and 0.30), so that its files work here; `data_dir`, `node.device_approval`,
-`clients.latest_version`, `derp.server.tls_listen_addr`, all of `dns.certificates`, and `oidc.name`,
-`oidc.groups_claim`, `oidc.groups_in_policy`, `oidc.recheck_interval` and `oidc.others` are ours. Kinds are checked by
-`configvalues`.
+The names are the peer's (0.29 and 0.30), so that its files work here; `data_dir`, `metrics.per_node`,
+`node.device_approval`, `clients.latest_version`, `derp.server.tls_listen_addr`, all of `dns.certificates`, and
+`oidc.name`, `oidc.groups_claim`, `oidc.groups_in_policy`, `oidc.recheck_interval` and `oidc.others` are ours. Kinds are
+checked by `configvalues`.
 """
 
 from dataclasses import dataclass
@@ -49,6 +49,8 @@ TSIG_ALGORITHMS: Final = ("hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha
 _NOW: Final = (
     Key("server_url", Kind.TEXT),
     Key("listen_addr", Kind.LISTEN),
+    Key("metrics_listen_addr", Kind.LISTEN),
+    Key("metrics.per_node", Kind.FLAG),
     Key("data_dir", Kind.PATH),
     Key("noise.private_key_path", Kind.PATH),
     Key("prefixes.v4", Kind.PREFIX_V4),
@@ -132,7 +134,6 @@ _NOW: Final = (
 )
 
 _LATER: Final = (
-    "metrics_listen_addr",
     "trusted_proxies",
     "disable_check_updates",
     "node.routes.ha.probe_interval",

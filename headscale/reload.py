@@ -33,6 +33,8 @@ AT_START: Final = {
     "login_lifetime": "tuning.register_cache_expiration",
     "logins_max": "tuning.register_cache_max_entries",
     "log_json": "log.format",
+    "metrics_listen": "metrics_listen_addr",
+    "metrics_per_node": "metrics.per_node",
 }
 OF_TAILNET_AT_START: Final = {
     "server_url": "server_url",

@@ -8,6 +8,7 @@ from headscale.clock import Clock
 from headscale.login.checks import PendingChecks
 from headscale.login.pending import PendingLogins
 from headscale.mapper.questions import Questions
+from headscale.monitoring.vitals import Vitals
 from headscale.sealing import Sealer
 from headscale.sources.policy import PolicySource
 from headscale.state.writer import Writer
@@ -28,3 +29,4 @@ class ApiParts:
     clock: Clock
     sealer: Sealer
     webhooks: Webhooks
+    vitals: Vitals

@@ -24,6 +24,7 @@ from headscale.api.v1.pings import Pings
 from headscale.api.v1.policy import Policies
 from headscale.api.v1.preauthkeys import PreAuthKeys
 from headscale.api.v1.preferences import PreferencesApi
+from headscale.api.v1.presence import Looks
 from headscale.api.v1.users import Users
 from headscale.api.v2.description import DESCRIPTION as V2
 from headscale.api.v2.table import ENDPOINTS
@@ -87,6 +88,7 @@ def api_routes(parts: ApiParts) -> list[web.RouteDef]:
         *Logins(acts, parts.logins, parts.checks).routes(),
         *Debug(writer, parts.logins, parts.clock).routes(),
         *PreferencesApi(acts).routes(),
+        *Looks(parts.vitals).routes(),
         *AuditLog(parts.audit_events).routes(),
         *V1.routes(),
         *(endpoint.route(parts, acts) for endpoint in ENDPOINTS),

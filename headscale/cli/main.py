@@ -13,6 +13,8 @@ from headscale.cli.completion import completion
 from headscale.cli.config import config
 from headscale.cli.configfiles import check_sources
 from headscale.cli.debug import debug
+from headscale.cli.doctor import doctor
+from headscale.cli.dump import dump_config
 from headscale.cli.framework import Command, Group, run, session
 from headscale.cli.generate import generate
 from headscale.cli.nodes import nodes
@@ -20,6 +22,7 @@ from headscale.cli.output import show
 from headscale.cli.policy import check_file, policy
 from headscale.cli.preauthkeys import preauthkeys
 from headscale.cli.settings import settings
+from headscale.cli.top import top
 from headscale.cli.users import users
 from headscale.cli.webhooks import webhooks
 from headscale.config import PolicyMode
@@ -94,6 +97,9 @@ root.add_command(webhooks)
 root.add_command(generate)
 root.add_command(completion)
 root.add_command(debug)
+root.add_command(doctor)
+root.add_command(dump_config)
+root.add_command(top)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import click
 
 from headscale.cli.client import Patience, call, segment
 from headscale.cli.framework import Command, Failed, Group
+from headscale.cli.nodewhy import why
 from headscale.cli.output import confirm, moment, show, show_table
 
 # Longer than the server waits for the client.
@@ -138,6 +139,22 @@ def ping(identifier: str) -> int:
     took = f"{pong['seconds'] * 1000:.0f} ms"
     show(pong, text=f"answered after {took}" if pong["answered"] else f"no answer: {pong['reason']}")
     return 0 if pong["answered"] else 1
+
+
+@nodes.command(name="why-offline", cls=Command, trouble=2)
+@click.argument("node_id", metavar="ID", required=False)
+@click.option("-i", "--identifier", help="The node's ID.")
+def why_offline(node_id: str | None, identifier: str | None) -> int:
+    """Say why a node is not online, and what to do next.
+
+    The exit code is 0 when it is online, 1 when it is not, 2 when there is no answer.
+    """
+    wanted = node_id or identifier
+    if not wanted or (node_id and identifier):
+        raise click.UsageError("say which node: headscale nodes why-offline ID")
+    found = call("GET", f"/api/v1/node/{segment(wanted)}/why-offline")
+    show(found, text=why(found))
+    return 0 if found["online"] else 1
 
 
 @nodes.command(cls=Command)

@@ -3,7 +3,7 @@
 A handler gets an Exchange, reads its attributes, and either answers once with `respond` or opens a stream
 with `start`, `send` and `end`. Sending never blocks: a stream asks `writable` before it sends more, and is
 told by `on_writable` when it may again. When the client cancels or the connection goes, `closed` is set
-and the handler's task is cancelled; sending afterwards is ignored.
+(and `lost`, for the connection) and the handler's task is cancelled; sending afterwards is ignored.
 """
 
 import asyncio
@@ -62,11 +62,12 @@ class Request:
 class Exchange:
     """A request and the one chance to answer it."""
 
-    __slots__ = ("_ended", "_started", "_stream_id", "_tunnel", "closed", "on_writable", "request")
+    __slots__ = ("_ended", "_started", "_stream_id", "_tunnel", "closed", "lost", "on_writable", "request")
 
     def __init__(self, request: Request, tunnel: Tunnel, stream_id: int) -> None:
         self.request = request
         self.closed = asyncio.Event()
+        self.lost = False
         self.on_writable: Callable[[], None] | None = None
         self._tunnel = tunnel
         self._stream_id = stream_id

@@ -7,6 +7,7 @@ from seeing that. Streams may overlap and end in any order, so they are counted,
 import asyncio
 import logging
 from collections import Counter
+from functools import partial
 from typing import Final
 
 from headscale.errors import Unavailable
@@ -62,9 +63,7 @@ class Presence:
         await asyncio.sleep(self._grace_s * GRACES_AFTER_RESTART)
         missing, self._expected = frozenset(self._expected), set()
         try:
-            gone = await self._writer.apply(
-                lambda snapshot, moment: stay_away(snapshot, moment, node_ids=missing)
-            )
+            gone = await self._writer.apply(partial(stay_away, node_ids=missing))
         except Unavailable as problem:
             log.warning("%d nodes did not come back, but that was not recorded: %s", len(missing), problem)
             return
@@ -76,7 +75,7 @@ class Presence:
         # From here on a stream that opens is ordered behind this by the writer: it arrives after we left.
         del self._leaving[node_id]
         try:
-            node = await self._writer.apply(lambda snapshot, moment: leave(snapshot, moment, node_id=node_id))
+            node = await self._writer.apply(partial(leave, node_id=node_id))
         except Unavailable as problem:
             log.warning("node %d went offline, but that was not recorded: %s", node_id, problem)
             return

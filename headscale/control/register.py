@@ -11,6 +11,7 @@ is given another URL. Source: tailscale v1.102.4, control/controlclient/auto.go 
 import asyncio
 import logging
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 
@@ -108,7 +109,7 @@ class RegisterHandler:
                 return self._with_url(self._logins.open(request, exchange.remote))
 
     async def _decide(self, request: Request) -> Outcome:
-        return await self._writer.apply(lambda snapshot, moment: register(snapshot, moment, request=request))
+        return await self._writer.apply(partial(register, request=request))
 
     async def _verdict(self, login: PendingLogin) -> Verdict:
         """What somebody decides, or that nobody did in time."""

@@ -112,6 +112,7 @@ class ControlTunnel:
         self._wire = None
         running, self._running = self._running, {}
         for one in running.values():
+            one.exchange.lost = True
             one.exchange.closed.set()
             one.task.cancel()
 

@@ -61,10 +61,17 @@ class Outbox:
         if len(self._gone) > QUEUE_GONE:
             del self._gone[next(iter(self._gone))]
 
-    def put_packet(self, source: NodeKey, content: bytes) -> None:
-        """Queue a packet, dropping the oldest of its kind when there is no room."""
+    def put_packet(self, source: NodeKey, content: bytes) -> bool:
+        """Queue a packet, dropping the oldest of its kind when there is no room; whether that was so."""
         queue = self._disco if is_disco(content) else self._other
+        is_full = len(queue) == QUEUE_PACKETS
         queue.append(_Packet(source, content))
+        return is_full
+
+    @property
+    def packets(self) -> int:
+        """How many packets wait."""
+        return len(self._disco) + len(self._other)
 
     @property
     def crowded(self) -> bool:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
 
+from headscale.counts import RelayCounts
 from headscale.derp import boxes
 from headscale.derp.frames import (
     CLIENT_RULES,
@@ -55,6 +56,8 @@ MAX_BUFFERED_BYTES: Final = 1024 * 1024
 # PeerGone(NOT_HERE) for each sender: this many at once, then one a second.
 NOT_HERE_BURST: Final = 3.0
 NOT_HERE_PER_SECOND: Final = 1.0
+# Why we finish connections, but for what a client did wrong.
+LOGIN_LATE, STALLED, EVICTED = FINISHED = ("login took too long", "client does not read", "evicted")
 
 
 class _Stage(Enum):
@@ -113,12 +116,18 @@ class Relay:
     """
 
     def __init__(
-        self, private: PrivateKey, *, random_bytes: Callable[[int], bytes], jitter: Callable[[], float]
+        self,
+        private: PrivateKey,
+        *,
+        random_bytes: Callable[[int], bytes],
+        jitter: Callable[[], float],
+        counts: RelayCounts | None = None,
     ) -> None:
         self._private = private
         self._greeting = server_key_frame(private.public)
         self._random_bytes = random_bytes
         self._jitter = jitter
+        self.counts = counts or RelayCounts()
         self._last_id = 0
         self._connections: dict[ConnectionId, _Connection] = {}
         self._routing = RoutingTable()
@@ -129,11 +138,26 @@ class Relay:
         connection = _Connection(ConnectionId(self._last_id), deadline=now + LOGIN_LIMIT)
         connection.outbox.put_login(self._greeting)
         self._connections[connection.id] = connection
+        self.counts.accepted += 1
         return connection.id
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    @property
+    def clients(self) -> int:
+        """How many connections are served. May be asked in any thread."""
+        return sum(connection.stage is _Stage.SERVING for connection in list(self._connections.values()))
+
+    @property
+    def waiting(self) -> int:
+        """How many packets wait to be sent to clients. May be asked in any thread."""
+        return sum(connection.outbox.packets for connection in list(self._connections.values()))
 
     def receive(self, connection_id: ConnectionId, data: bytes, *, now: float) -> Iterator[Event]:
         """The client sent these bytes. Iterate to the end, applying each event before asking for the next."""
         if (connection := self._connections.get(connection_id)) is not None:
+            self.counts.received_bytes += len(data)
             connection.decoder.feed(data)
             yield from self._run(connection, now)
 
@@ -159,6 +183,7 @@ class Relay:
             return b""
         data, sources = connection.outbox.take(size_bytes)
         self._routing.note_sent(connection_id, sources)
+        self.counts.sent_bytes += len(data)
         return data
 
     def stall(self, connection_id: ConnectionId, *, now: float) -> None:
@@ -183,16 +208,16 @@ class Relay:
 
     def evict(self, key: NodeKey) -> list[Event]:
         """A node that may no longer use the relay: finish its connections."""
-        return [Finished(connection, "evicted") for connection in self._routing.connections(key)]
+        return [Finished(connection, EVICTED) for connection in self._routing.connections(key)]
 
     def tick(self, *, now: float) -> list[Event]:
         """Keep-alives and time limits; call about once a second."""
         events: list[Event] = []
         for connection in self._connections.values():
             if connection.stage is not _Stage.SERVING and now >= connection.deadline:
-                events.append(Finished(connection.id, "login took too long"))
+                events.append(Finished(connection.id, LOGIN_LATE))
             elif connection.stalled_at is not None and now >= connection.stalled_at + STALL_LIMIT:
-                events.append(Finished(connection.id, "client does not read"))
+                events.append(Finished(connection.id, STALLED))
             elif connection.stage is _Stage.SERVING and now >= connection.keep_alive_due:
                 connection.keep_alive_due = self._next_keep_alive(now)
                 connection.outbox.put_keep_alive()
@@ -244,8 +269,11 @@ class Relay:
         peer, packet = parse_packet(frame.payload)
         if (destination := self._routing.destination(peer)) is not None:
             target = self._connections[destination]
-            target.outbox.put_packet(connection.key, packet)
+            if target.outbox.put_packet(connection.key, packet):
+                self.counts.dropped["queue full"] += 1
+            self.counts.forwarded["disco" if is_disco(packet) else "other"] += 1
             return target
+        self.counts.dropped["not here"] += 1
         if is_disco(packet) and _may_report_not_here(connection, now):
             connection.outbox.put_gone(peer, GoneReason.NOT_HERE)
             return connection

@@ -15,11 +15,13 @@ from typing import Final
 from aiohttp import WSMsgType, web
 
 from headscale.clock import Clock
+from headscale.counts import RelayCounts
 from headscale.derp.bootstrap import BootstrapDns, resolve_host
 from headscale.derp.frames import PROTOCOL_VERSION
 from headscale.derp.links import WRITE_BYTES, Link, RawLink, WebSocketLink
 from headscale.derp.probes import generate_204, probe
 from headscale.derp.relay import (
+    FINISHED,
     AdmissionAsked,
     Event,
     Finished,
@@ -54,10 +56,14 @@ class DerpServer:
         admit: Admit,
         *,
         bootstrap_hosts: Callable[[], Iterable[str]] = tuple,
+        counts: RelayCounts | None = None,
     ) -> None:
         self._clock = clock
         self._admit = admit
-        self._relay = Relay(private, random_bytes=secrets.token_bytes, jitter=random.random)
+        self._counts = counts or RelayCounts()
+        self._relay = Relay(
+            private, random_bytes=secrets.token_bytes, jitter=random.random, counts=self._counts
+        )
         self._bootstrap = BootstrapDns(bootstrap_hosts, clock, resolve_host)
         self._links: dict[ConnectionId, Link] = {}
         self._asking: dict[ConnectionId, asyncio.Task[None]] = {}
@@ -79,6 +85,21 @@ class DerpServer:
             web.route("*", "/generate_204", generate_204),
             web.get("/bootstrap-dns", self._bootstrap_dns),
         ]
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected, those that log in included."""
+        return len(self._relay)
+
+    @property
+    def clients(self) -> int:
+        """How many of them are served."""
+        return self._relay.clients
+
+    @property
+    def waiting(self) -> int:
+        """How many packets wait to be sent to clients."""
+        return self._relay.waiting
 
     def evict(self, key: NodeKey) -> None:
         """Disconnect a node that may no longer use the relay."""
@@ -157,6 +178,7 @@ class DerpServer:
                     link.pause_reading()
                     self._asking[connection] = asyncio.create_task(self._ask(connection, key, link))
                 case Finished(connection, reason):
+                    self._counts.finished[_kind_of(reason)] += 1
                     log.debug("derp connection finished", extra={"connection": connection, "reason": reason})
                     self._drop(connection)
 
@@ -173,6 +195,7 @@ class DerpServer:
             self._apply(self._relay.admit(connection, now=self._now()))
             link.resume_reading()
         else:
+            self._counts.finished["refused"] += 1
             log.info("derp client refused", extra={"connection": connection, "source": link.source})
             self._drop(connection)
 
@@ -196,6 +219,11 @@ class DerpServer:
 
     async def _bootstrap_dns(self, _request: web.Request) -> web.Response:
         return web.json_response(await self._bootstrap.answer())
+
+
+def _kind_of(reason: str) -> str:
+    """The relay's reason as one of few: what a client did wrong may be told in any words."""
+    return reason if reason in FINISHED else "bad frame"
 
 
 def _subprotocols(request: web.Request) -> list[str]:

@@ -86,6 +86,12 @@ class PendingLogins:
     def __len__(self) -> int:
         return len(self._logins)
 
+    @property
+    def waiting(self) -> tuple[PendingLogin, ...]:
+        """All of them, oldest first, to look at."""
+        self.sweep()
+        return tuple(self._logins.values())
+
     def open(self, request: Request, source: str, *, login_id: str | None = None) -> PendingLogin:
         """A login for this request, in place of one that the same node key waits in already.
 

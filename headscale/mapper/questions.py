@@ -46,6 +46,9 @@ class Questions:
         self._fanout = fanout
         self._asked: dict[str, _Asked] = {}
 
+    def __len__(self) -> int:
+        return len(self._asked)
+
     async def ask(
         self, node: Node, *, method: str = "GET", path: str, body: bytes = b"", within_s: float = ANSWER_S
     ) -> Answer:

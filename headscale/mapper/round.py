@@ -12,10 +12,11 @@ from functools import partial
 import msgspec
 from msgspec import structs
 
+from headscale.counts import MapCounts
+from headscale.mapper import frames
 from headscale.mapper.blocks import FullMaps, PeerBlocks
 from headscale.mapper.build import build_head, build_map
 from headscale.mapper.diff import Comparison, compare, kind_of, message_for, news_for
-from headscale.mapper.frames import frame
 from headscale.mapper.render import PeerBytes
 from headscale.mapper.stream import Stream
 from headscale.mapper.view import peers_of
@@ -28,15 +29,27 @@ _ENCODER = msgspec.json.Encoder()
 
 def framed(message: MapResponse, *, compress: bool) -> bytes:
     """The message as it travels."""
-    return frame(_ENCODER.encode(message), compress=compress)
+    return frames.frame(_ENCODER.encode(message), compress=compress)
 
 
 @dataclass(frozen=True, slots=True)
-class _Shared:
-    """A frame for all viewers of a kind but those whom it mentions."""
+class Frame:
+    """What a stream is sent: nothing, or a message of this type. For viewers of a kind but those whom it mentions."""
 
     data: bytes | None
-    mentions: frozenset[int]
+    type: str = ""
+    mentions: frozenset[int] = frozenset()
+
+
+def type_of(message: MapResponse) -> str:
+    """What a message is mostly about, in the peer's words for counting them."""
+    if message.packet_filters is not msgspec.UNSET or message.ssh_policy is not None:
+        return "policy"
+    if message.peers_changed or message.peers_removed:
+        return "peers"
+    if message.peers_changed_patch:
+        return "patch"
+    return "self" if message.node is not None else "config"
 
 
 class Round:
@@ -50,31 +63,38 @@ class Round:
         peer_bytes: PeerBytes,
         peer_blocks: PeerBlocks,
         touched_since: Callable[[int], frozenset[int] | None],
+        counts: MapCounts | None = None,
     ) -> None:
         self.snapshot = snapshot
         self._now = now
         self._peer_bytes = peer_bytes
         self._touched_since = touched_since
+        self._counts = counts or MapCounts()
         self._full_maps = FullMaps(snapshot, peer_bytes, peer_blocks)
         self._comparisons: dict[int, Comparison | None] = {}
-        self._frames: dict[Hashable, _Shared] = {}
+        self._frames: dict[Hashable, Frame] = {}
 
-    def frame_for(self, stream: Stream, node: Node) -> bytes | None:
-        """The stream's next frame; None when it has nothing to hear."""
+    def frame_for(self, stream: Stream, node: Node) -> Frame:
+        """The stream's next frame; one without data when it has nothing to hear."""
         comparison = self._comparison(stream.sent) if stream.sent is not None else None
         if stream.sent is None or comparison is None:
-            return self._first_frame(stream, node)
+            self._counts.generated["full"] += 1
+            return Frame(self._first_frame(stream, node), "full")
         kind = kind_of(comparison, node.id)
         key = (stream.sent.epoch, kind, stream.version if comparison.derp_changed else 0, stream.compress)
         shared = self._frames.get(key) if kind is not None else None
         if shared is not None and node.id not in shared.mentions:
-            return shared.data
+            return shared
         news = news_for(comparison, node.id)
         message = message_for(comparison, news, viewer_id=node.id, version=stream.version, now=self._now)
-        data = framed(message, compress=stream.compress) if message else None
+        if message is None:
+            frame = Frame(None, mentions=news.mentions)
+        else:
+            frame = Frame(framed(message, compress=stream.compress), type_of(message), news.mentions)
+            self._counts.generated[frame.type] += 1
         if kind is not None and shared is None:
-            self._frames[key] = _Shared(data, news.mentions)
-        return data
+            self._frames[key] = frame
+        return frame
 
     def full_map(self, node: Node, *, version: int) -> MapResponse:
         """Everything that the node's client needs to start from nothing."""

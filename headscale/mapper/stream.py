@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from headscale.state.snapshot import Snapshot
@@ -21,9 +22,21 @@ class Sink(Protocol):
         """Nothing follows."""
 
 
+class Ending(StrEnum):
+    """Why a stream ended."""
+
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    REPLACED = "replaced"
+    STUCK = "stuck"
+    DELETED = "deleted"
+    SHUTDOWN = "shutdown"
+    FAILED = "failed"
+
+
 @dataclass(slots=True, eq=False)
 class Stream:
-    """One node's open long poll. `sent` is None until its full map went out."""
+    """One node's open long poll. `sent` is None until its full map went out, `ending` until we end it."""
 
     node_id: int
     version: int
@@ -32,4 +45,5 @@ class Stream:
     sent: Snapshot | None = None
     keep_alive_at: float = 0.0
     stuck_since: float | None = None
+    ending: Ending | None = None
     ended: Callable[[], None] = field(default=lambda: None)

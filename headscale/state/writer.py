@@ -12,9 +12,11 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from headscale.clock import Clock
+from headscale.counts import WriterCounts
 from headscale.errors import HeadscaleError, Unavailable
 from headscale.records import Advance, Counter, Update, Write
 from headscale.state.effect import Effect, Moment, Step
@@ -40,27 +42,37 @@ class Store(Protocol):
 class _Waiting:
     step: Step[Any]
     answer: asyncio.Future[Any]
+    since: float
 
 
 class Writer:
     """Owns the current snapshot. `on_publish` is called, in order, after each epoch has become true."""
 
-    def __init__(self, snapshot: Snapshot, store: Store, clock: Clock) -> None:
+    def __init__(
+        self, snapshot: Snapshot, store: Store, clock: Clock, counts: WriterCounts | None = None
+    ) -> None:
         self.snapshot = snapshot
+        self.counts = counts or WriterCounts()
         self.on_publish: list[Callable[[], None]] = []
         self._store = store
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._history: deque[tuple[int, frozenset[int]]] = deque(maxlen=HISTORY)
+        self._published: deque[float] = deque(maxlen=HISTORY)
         self._closing = False
+
+    @property
+    def queue_depth(self) -> int:
+        """How many steps wait for their batch."""
+        return len(self._waiting)
 
     async def apply(self, step: Step[T]) -> T:
         """The step's result, once it is durable. Raises what the step raises, or Unavailable."""
         if self._closing:
             raise Unavailable("the server is shutting down")
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(step, answer))
+        self._waiting.append(_Waiting(step, answer, self._clock.monotonic()))
         self._wake.set()
         return await answer
 
@@ -71,6 +83,11 @@ class Writer:
         if not self._history or self._history[0][0] > epoch + 1:
             return None
         return frozenset().union(*(touched for at, touched in self._history if at > epoch))
+
+    def published_at(self, epoch: int) -> float | None:
+        """When that epoch became true, on the monotonic clock; None when that is too long ago to know."""
+        back = self.snapshot.epoch - epoch
+        return self._published[-1 - back] if 0 <= back < len(self._published) else None
 
     async def run(self) -> None:
         """Apply steps until closed and drained. One task runs this for the life of the server."""
@@ -95,6 +112,7 @@ class Writer:
 
     async def _apply_together(self, batch: list[_Waiting]) -> bool:
         """Whether all went through. On failure a batch of one is answered, a larger one is left to retry."""
+        began = self._clock.monotonic()
         moment = Moment(self._clock.now(), secrets.randbelow)
         working = self.snapshot
         decided: list[tuple[_Waiting, Effect[Any]]] = []
@@ -107,19 +125,29 @@ class Writer:
             else:
                 working = effect.snapshot
                 decided.append((waiting, effect))
+        known = self._clock.monotonic()
         try:
             await self._commit([write for _, effect in decided for write in effect.writes])
         except Exception:
             log.exception("commit failed: %d changes were not made", len(decided))
+            self.counts.failed_commits += 1
             if len(batch) == 1:
+                self.counts.failures[name_of(batch[0].step)] += 1
                 _answer(
                     batch[0], error=Unavailable("the database did not take the change; nothing was changed")
                 )
             return False
+        ended = self._clock.monotonic()
+        self.counts.sizes.add(len(decided))
+        self.counts.decided.add(known - began)
+        self.counts.committed.add(ended - known)
+        self.counts.batches.add(ended - began)
         self._publish(working, frozenset().union(*(effect.touched for _, effect in decided)))
         for waiting, effect in decided:
+            self.counts.done(name_of(waiting.step), ended - waiting.since)
             _answer(waiting, result=effect.result)
         for waiting, refusal in refused:
+            self.counts.failures[name_of(waiting.step)] += 1
             if not isinstance(refusal, HeadscaleError):
                 log.error("a state step failed", exc_info=refusal)
             _answer(waiting, error=refusal)
@@ -134,8 +162,16 @@ class Writer:
             return
         self.snapshot = replace(working, epoch=self.snapshot.epoch + 1)
         self._history.append((self.snapshot.epoch, touched))
+        self._published.append(self._clock.monotonic())
         for told in self.on_publish:
             told()
+
+
+def name_of(step: Step[Any]) -> str:
+    """What a step does, in one word: its function's name, as there are few of those."""
+    function = step.func if isinstance(step, partial) else step
+    name = getattr(function, "__name__", "step")
+    return "step" if name == "<lambda>" else name
 
 
 def condensed(writes: Sequence[Write]) -> list[Write]:

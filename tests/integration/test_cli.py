@@ -304,6 +304,23 @@ async def test_a_configuration_is_checked_without_a_trace(
     assert list(settings.data.iterdir()) == list(tmp_path.iterdir()) == []
 
 
+async def test_the_configuration_in_force_is_dumped_without_secrets(
+    headscale: Headscale, settings: LocalSettings, tmp_path: Path
+) -> None:
+    """As YAML that a file may hold, as JSON for scripts, or into a file that is its owner's alone."""
+    key = "planted-api-key"
+    ran = await headscale("dumpConfig", HEADSCALE_CLI_API_KEY=key)
+    assert (ran.code, ran.err) == (0, "")
+    assert f"server_url: {settings.url}\n" in ran.out
+    document = (await headscale("dumpConfig", "-o", "json", HEADSCALE_CLI_API_KEY=key)).document
+    assert document["unix_socket"] == str(settings.socket)
+    file = tmp_path / "dump.yaml"
+    await headscale("dumpConfig", "--to", str(file), HEADSCALE_CLI_API_KEY=key)
+    assert file.read_text() == ran.out
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert key not in ran.out + str(document)
+
+
 async def test_json_logs_have_stdout_to_themselves(
     environment: dict[str, str], tmp_path: Path, headscale: Headscale
 ) -> None:

@@ -146,7 +146,7 @@ def test_a_shared_frame_is_what_each_of_its_viewers_would_be_sent_alone(
         news = news_for(alone, node_id)
         message = message_for(alone, news, viewer_id=node_id, version=142, now=world.now)
         own = framed(message, compress=False) if message else None
-        assert due.frame_for(stream, new.nodes[node_id]) == own
+        assert due.frame_for(stream, new.nodes[node_id]).data == own
 
 
 @given(history=histories(size=20), size=st.sampled_from([1, 2, 3]))

@@ -127,9 +127,16 @@ def test_the_peers_example_loads_with_a_relay(load: Load) -> None:
     assert config.tls is None
 
 
+def test_metrics_are_served_where_the_operator_says_and_else_nowhere(load: Load) -> None:
+    assert load("").metrics_listen is None
+    assert load('metrics_listen_addr: ""').metrics_listen is None
+    told = load("metrics_listen_addr: 127.0.0.1:9090\nmetrics: {per_node: false}")
+    assert (told.metrics_listen, told.metrics_per_node) == (Listen(host="127.0.0.1", port=9090), False)
+
+
 def test_keys_of_later_features_are_accepted_and_named(load: Load) -> None:
     config = load(EXAMPLE.read_text(), HEADSCALE_DERP_SERVER_ENABLED="1")
-    assert {"metrics_listen_addr", "acme_url", "tuning.node_store_batch_size"} <= set(config.later)
+    assert {"disable_check_updates", "acme_url", "tuning.node_store_batch_size"} <= set(config.later)
     assert not {"policy.mode", "acme_email", "listen_addr", "dns.base_domain"} & set(config.later)
     assert list(config.later) == sorted(config.later)
 

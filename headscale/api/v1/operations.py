@@ -21,6 +21,8 @@ from headscale.api.v1.policy import PolicyBody
 from headscale.api.v1.preauthkeys import KeyId, NewKey
 from headscale.api.v1.preferences import Settings, SettingsShown
 from headscale.api.v1.users import NewUser
+from headscale.monitoring.overview import Overview
+from headscale.monitoring.whyoffline import WhyOffline
 from headscale.records import AttributeValue
 
 Health: Final = msgspec.defstruct(
@@ -81,11 +83,17 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
             summary="What a node says of its device",
             answer=object_of("AttributesAnswer", attributes=dict[str, AttributeValue]),
         ),
+        ("GET", "/node/{id}/why-offline"): Operation(
+            summary="Why a node is offline, and what to do", answer=WhyOffline
+        ),
         ("POST", "/node/register"): Operation(
             summary="Let a device in that waits (as before 0.30)", query=("user", "key"), answer=NodeAnswer
         ),
         ("POST", "/debug/node"): Operation(
             summary="Make up a login that waits", body=MadeUpNode, answer=NodeAnswer
+        ),
+        ("GET", "/debug/overview"): Operation(
+            summary="The server on one screen, with so many nodes", query=("nodes",), answer=Overview
         ),
         ("POST", "/auth/register"): Operation(
             summary="Let a device in that waits", body=Registration, answer=NodeAnswer

@@ -220,10 +220,12 @@ def test_every_verb_of_the_peer_is_there() -> None:
         for noun, group in root.commands.items()
         if isinstance(group, Group)
     }
-    assert {"create", "c", "new", "list", "ls", "show", "destroy", "delete", "rename", "mv"} == names["users"]
+    assert {
+        *("create", "c", "new", "list", "ls", "show", "destroy", "delete", "rename", "mv", "logout"),
+    } == names["users"]
     assert {
         *("list", "ls", "show", "expire", "logout", "exp", "e", "rename", "delete", "del"),
-        *("tag", "tags", "t", "register", "approve", "authorize", "ping"),
+        *("tag", "tags", "t", "register", "approve", "authorize", "ping", "why-offline"),
         *("list-routes", "lsr", "routes", "approve-routes", "backfillips"),
     } == names["nodes"]
     assert {"register", "approve", "reject"} == names["auth"]

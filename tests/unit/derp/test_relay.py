@@ -8,6 +8,7 @@ from harness.clients.derp import DerpSession, LoggedIn, Other, PeerGone, Receive
 from harness.clients.derp import Event as ClientEvent
 from headscale.derp import relay as core
 from headscale.derp.frames import DISCO_MAGIC, HEADER, Frame, FrameType, encode
+from headscale.derp.outbox import QUEUE_PACKETS
 from headscale.derp.relay import AdmissionAsked, Finished, Output, Relay
 from headscale.derp.routing import ConnectionId
 from headscale.keys import NodeKey, PrivateKey, node_key
@@ -354,3 +355,32 @@ def test_closing_twice_is_closing_once(world: World) -> None:
     world.leave(a)
     assert world.relay.close(a) == []
     assert list(world.relay.receive(a, b"late", now=world.now)) == []
+
+
+def test_what_is_passed_on_and_dropped_is_counted(world: World) -> None:
+    """By kind and reason; bytes in both directions are those behind the upgrade."""
+    a, b = world.join(1), world.join(2)
+    counts = world.relay.counts
+    before = counts.received_bytes, counts.sent_bytes
+    world.send(a, world.key(b), b"packet")
+    world.send(a, world.key(b), DISCO)
+    world.send(a, STRANGER, b"packet")
+    assert (counts.forwarded, counts.dropped) == ({"other": 1, "disco": 1}, {"not here": 1})
+    assert counts.received_bytes - before[0] > 2 * (6 + HEADER.size) + len(DISCO)
+    assert counts.sent_bytes - before[1] > 6 + len(DISCO)
+    assert (counts.accepted, len(world.relay), world.relay.clients) == (2, 2, 2)
+
+
+def test_a_full_queue_is_counted_with_what_waits_in_it(world: World) -> None:
+    """One packet more than there is room for pushes one out."""
+    a, b = world.join(1), world.join(2)
+    for number in range(QUEUE_PACKETS + 1):
+        world.sessions[a].send(world.key(b), b"%d" % number)
+    list(world.relay.receive(a, world.sessions[a].to_send(), now=world.now))
+    assert world.relay.waiting == QUEUE_PACKETS
+    assert world.relay.counts.dropped == {"queue full": 1}
+
+
+def test_who_logs_in_is_a_connection_and_no_client_yet(world: World) -> None:
+    world.connect(1)
+    assert (len(world.relay), world.relay.clients, world.relay.waiting) == (1, 0, 0)

@@ -123,6 +123,23 @@ async def test_a_change_reaches_every_open_stream(feeding: Feeding) -> None:
     assert all(sink.netmap.peers[3]["Online"] for sink in sinks)
 
 
+async def test_streams_may_come_while_they_are_counted(feeding: Feeding) -> None:
+    """As they do for a scrape, which is in another thread."""
+
+    class Coming(Stream):
+        """Another stream opens whenever somebody looks at this one."""
+
+        def __getattribute__(self, name: str) -> Any:
+            if name == "sent":
+                streams[len(streams)] = self
+            return super().__getattribute__(name)
+
+    streams = feeding.fanout._streams
+    streams[0] = Coming(node_id=-1, version=142, compress=False, sink=FakeSink())
+    assert feeding.fanout.behind == 1
+    streams.clear()
+
+
 async def test_many_changes_are_one_frame(feeding: Feeding) -> None:
     _, sink = feeding.open()
     await feeding.until(lambda: bool(sink.messages))
@@ -369,7 +386,7 @@ async def test_nothing_that_an_older_policy_allowed_is_sent_once_a_newer_is_in_f
     fed: list[tuple[int, int]] = []
     switched = False
 
-    def send(stream: Stream, data: bytes) -> None:
+    def send(stream: Stream, data: bytes, kind: str) -> None:
         nonlocal switched
         assert stream.sent is not None
         fed.append((stream.sent.policy_epoch, feeding.writer.snapshot.policy_epoch))

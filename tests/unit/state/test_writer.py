@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from headscale.clock import ManualClock
 from headscale.errors import Conflict, Unavailable
 from headscale.records import Advance, Counter, Delete, Insert, Update, User, Write
+from headscale.state.effect import Effect
 from headscale.state.nodes import delete_node
-from headscale.state.presence import arrive
+from headscale.state.presence import arrive, leave
 from headscale.state.users import create_user
 from headscale.state.writer import HISTORY, Writer, condensed
 from tests.builders import NOW, node, tailnet, with_nodes
@@ -158,3 +160,36 @@ def test_records_of_two_kinds_may_have_one_number() -> None:
     """User 1 and node 1 are two rows."""
     writes: list[Write] = [Update(User(id=1, name="alice", created_at=NOW)), Update(node(1))]
     assert condensed(writes) == writes
+
+
+async def test_steps_are_counted_by_name_and_failures_apart() -> None:
+    """A step without a name of its own is called so; a commit that fails is told from a step that refuses."""
+    async with writing() as (writer, store):
+        await writer.apply(partial(create_user, name="bob"))
+        await writer.apply(lambda snapshot, moment: Effect(snapshot, None))
+        with pytest.raises(Conflict):
+            await writer.apply(partial(create_user, name="bob"))
+        store.refuses = has_user("eve")
+        with pytest.raises(Unavailable):
+            await writer.apply(partial(create_user, name="eve"))
+    counts = writer.counts
+    assert (counts.operations, counts.failures) == ({"create_user": 1, "step": 1}, {"create_user": 2})
+    assert (counts.failed_commits, counts.sizes.total, counts.committed.number) == (1, 2.0, 3)
+
+
+async def test_when_an_epoch_became_true_is_known_for_as_long_as_who_was_touched() -> None:
+    async with writing() as (writer, _):
+        clock = writer._clock
+        assert isinstance(clock, ManualClock)
+        first = writer.snapshot.epoch
+        for number in range(HISTORY + 1):
+            clock.advance(timedelta(seconds=1))
+            await writer.apply(partial(leave if number % 2 else arrive, node_id=1))
+        newest = writer.snapshot.epoch
+        assert newest == first + HISTORY + 1
+        assert [writer.published_at(epoch) for epoch in (newest, newest - 1, first + 2)] == [
+            HISTORY + 1,
+            HISTORY,
+            2,
+        ]
+        assert [writer.published_at(epoch) for epoch in (newest + 1, first + 1)] == [None, None]
