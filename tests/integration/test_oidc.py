@@ -500,6 +500,19 @@ async def test_a_provider_that_is_broken(
     assert (await browser.get(url)).has_form
 
 
+async def test_no_redirect_of_a_provider_is_followed(here: Place) -> None:
+    """Not even to one that would say the right thing."""
+    elsewhere = IdentityProvider()
+    elsewhere.key = here.idp.key
+    await elsewhere.start()
+    here.stack.push_async_callback(elsewhere.close)
+    location = {"Location": f"{elsewhere.url}/jwks"}
+    here.idp.crooked.answers = {"jwks": lambda: web.Response(status=302, headers=location)}
+    browser = await here.browser()
+    _, url = await here.device()
+    assert (await browser.get(url)).status == 503
+
+
 async def test_a_provider_that_is_slow_is_not_waited_for(
     here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -794,6 +807,9 @@ async def test_trouble_of_the_provider_cuts_nobody_off(
 ) -> None:
     async with rechecking(allowed_domains=["example.com"]) as (here, client):
         here.idp.crooked.answers = answers
+        here.idp.crooked.claims = _with(
+            email=None, email_verified=None
+        )  # which userinfo says, when it answers
         if "jwks" in answers:
             here.tailnet.server.app.sign_in.providers["oidc"]._keys = None
         await asked_again(here)

@@ -240,6 +240,27 @@ async def test_a_yes_is_for_one_session_alone(ends: Ends) -> None:
     assert not action.get("accept")
 
 
+async def test_a_check_that_waits_is_waited_for_by_its_own_session_alone(ends: Ends) -> None:
+    second = await ends.tailnet.join("second")
+    pending = await ends.check()
+    assert await ends.check(source=second.id, auth_id=pending) != pending
+    assert await ends.check(local_user="alice", auth_id=pending) != pending
+
+
+async def test_a_device_that_changes_hands_meanwhile_is_not_let_in(ends: Ends) -> None:
+    """Though the new owner might come after a check, too."""
+    rules = json.loads(policy())
+    rules["ssh"][0]["src"].append("tag:server")
+    rules["ssh"][0]["dst"] = ["tag:server"]
+    await ends.tailnet.server.set_policy(json.dumps(rules))
+    check_id = await ends.check()
+    waiting = asyncio.create_task(ends.ask(auth_id=check_id))
+    await asyncio.sleep(0.05)
+    await ends.tailnet.server.call("POST", f"node/{ends.source.id}/tags", {"tags": ["tag:server"]})
+    await ends.say("approve", check_id)
+    assert is_rejected(await waiting)
+
+
 async def test_a_check_is_used_once(ends: Ends) -> None:
     await ends.tailnet.server.set_policy(policy("always"))
     check_id = await ends.check()
