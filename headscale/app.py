@@ -62,6 +62,7 @@ from headscale.sources.embedded import region_of
 from headscale.sources.policy import PolicySource
 from headscale.sources.records import RecordSource
 from headscale.sources.relays import DerpSource
+from headscale.state.imported import ImportedKeys
 from headscale.state.preferences import let_waiting_in
 from headscale.state.restore import restore
 from headscale.state.writer import Writer
@@ -166,6 +167,8 @@ async def running(
         public = PublicPages(writer, server_key=machine_key(server_key.public), ping=database.ping)
         polls = PollHandler(writer, fanout, presence, sessions)
         questions = Questions(fanout)
+        imported = ImportedKeys(writer)
+        stack.push_async_callback(imported.close)
         asks = NodeAsks(writer, questions, clock)
         dispatcher = Dispatcher(
             {
@@ -175,7 +178,7 @@ async def running(
                 ("POST", "/machine/feature/query"): asks.query_feature,
                 ("POST", "/machine/update-health"): asks.update_health,
                 ("POST", ANSWERS_PATH): asks.answer_question,
-                ("POST", "/machine/register"): RegisterHandler(writer, logins, clock).handle,
+                ("POST", "/machine/register"): RegisterHandler(writer, logins, imported, clock).handle,
                 ("POST", "/machine/map"): polls.handle,
                 ("GET", SSH_CHECK_PATH): SSHCheckHandler(writer, checks, clock).handle,
                 **_set_dns(writer, publisher, clock),
@@ -218,6 +221,7 @@ async def running(
             sealer=sealer,
             webhooks=webhooks,
             vitals=vitals,
+            imported=imported,
         )
         main = _web_app(routes, counting(counts.http, clock))
         stack.push_async_callback(mount_api(main, parts).close)

@@ -1,6 +1,7 @@
 """Files that are replaced whole: whoever reads one sees the old or the new content, after a power cut too."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -14,3 +15,20 @@ def replace_file(path: Path, content: bytes, *, mode: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
+
+
+def give_to_owner_of(folder: Path, paths: Iterable[Path]) -> None:
+    """Let these files be the folder's owner's, where root made them: the server may run as that user."""
+    owner = folder.stat()
+    for path in paths:
+        if os.geteuid() == 0 and path.exists():
+            os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in the folder durable: a file's name is only when its folder is."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

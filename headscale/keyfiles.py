@@ -14,9 +14,17 @@ def load_or_create(path: Path) -> PrivateKey:
     ever joined knows the server by the old key. Raises Unavailable when it can be neither read nor written.
     """
     try:
-        text = path.read_text("ascii")
+        return read_key(path)
     except FileNotFoundError:
         return _create(path)
+
+
+def read_key(path: Path) -> PrivateKey:
+    """The private key in this file. Raises FileNotFoundError, Malformed or Unavailable."""
+    try:
+        text = path.read_text("ascii")
+    except FileNotFoundError:
+        raise
     except UnicodeDecodeError:
         raise Malformed(f"{path} is not a private key file") from None
     except OSError as problem:

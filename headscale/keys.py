@@ -51,6 +51,11 @@ def parse_node_key(text: str) -> NodeKey:
     return NodeKey(_canonical(text, NODE_PREFIX))
 
 
+def parse_disco_key(text: str) -> DiscoKey:
+    """`discokey:…` in any case to its canonical form; raises Malformed."""
+    return DiscoKey(_canonical(text, DISCO_PREFIX))
+
+
 def machine_key(raw: bytes) -> MachineKey:
     """The machine key of 32 public bytes."""
     return MachineKey(MACHINE_PREFIX + _sized(raw).hex())

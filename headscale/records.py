@@ -67,7 +67,7 @@ class PreAuthKey:
 
     id: int
     prefix: str
-    secret_hash: bytes
+    secret_hash: bytes = field(repr=False)
     user_id: int | None
     tags: tuple[str, ...] = ()
     reusable: bool = False

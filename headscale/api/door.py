@@ -24,6 +24,7 @@ from headscale.clock import Clock
 from headscale.errors import Refused, Unavailable
 from headscale.records import ApiKey
 from headscale.state.apikeys import is_seen_late, mark_api_key_seen, recognise_api_key
+from headscale.state.imported import ImportedKeys
 from headscale.state.scopes import EVERYTHING
 from headscale.state.writer import Writer
 
@@ -44,8 +45,9 @@ _PLAIN_ENCODINGS: Final = frozenset({"", "identity"})
 class KeyDoor:
     """Lets requests in that carry an API key. It notes when each key was used last, beside the requests."""
 
-    def __init__(self, writer: Writer, clock: Clock, *, body_max_bytes: int) -> None:
+    def __init__(self, writer: Writer, imported: ImportedKeys, clock: Clock, *, body_max_bytes: int) -> None:
         self._writer = writer
+        self._imported = imported
         self._clock = clock
         self._body_max_bytes = body_max_bytes
         self._noting: dict[int, asyncio.Task[None]] = {}
@@ -54,6 +56,7 @@ class KeyDoor:
     async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Refuse, or pass on with the cap that bodies have here (a route may raise its own)."""
         if not is_public(request):
+            await self._imported.settle_api_key(_credential(request))
             try:
                 key = recognise_api_key(self._writer.snapshot, _credential(request), self._clock.now())
             except Refused:

@@ -11,6 +11,7 @@ from headscale.mapper.questions import Questions
 from headscale.monitoring.vitals import Vitals
 from headscale.sealing import Sealer
 from headscale.sources.policy import PolicySource
+from headscale.state.imported import ImportedKeys
 from headscale.state.writer import Writer
 from headscale.webhooks.delivery import Webhooks
 
@@ -30,3 +31,4 @@ class ApiParts:
     sealer: Sealer
     webhooks: Webhooks
     vitals: Vitals
+    imported: ImportedKeys

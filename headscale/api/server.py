@@ -57,7 +57,7 @@ def socket_app(parts: ApiParts) -> web.Application:
 
 def mount_api(app: web.Application, parts: ApiParts) -> KeyDoor:
     """Serve the API below /api of this application, to those who have a key."""
-    door = KeyDoor(parts.writer, parts.clock, body_max_bytes=BODY_MAX_BYTES)
+    door = KeyDoor(parts.writer, parts.imported, parts.clock, body_max_bytes=BODY_MAX_BYTES)
     api = web.Application(middlewares=[problems, door.admit])
     api.add_routes(
         web.RouteDef(route.method, route.path.removeprefix(PREFIX), route.handler, route.kwargs)

@@ -17,6 +17,7 @@ from headscale.cli.doctor import doctor
 from headscale.cli.dump import dump_config
 from headscale.cli.framework import Command, Group, run, session
 from headscale.cli.generate import generate
+from headscale.cli.importing import import_database
 from headscale.cli.nodes import nodes
 from headscale.cli.output import show
 from headscale.cli.policy import check_file, policy
@@ -95,6 +96,7 @@ root.add_command(policy)
 root.add_command(settings)
 root.add_command(webhooks)
 root.add_command(generate)
+root.add_command(import_database)
 root.add_command(completion)
 root.add_command(debug)
 root.add_command(doctor)

@@ -31,6 +31,7 @@ from headscale.login.pending import (
 from headscale.mapper.render import owner_id, plain, profile_of
 from headscale.records import Node
 from headscale.state.admission import Expired, LoginNeeded, Outcome, Registered, Request
+from headscale.state.imported import ImportedKeys
 from headscale.state.register import register
 from headscale.state.snapshot import Snapshot
 from headscale.state.writer import Writer
@@ -58,8 +59,9 @@ def too_old(version: int) -> str | None:
 class RegisterHandler:
     """Registers nodes through the writer, so that an answer is given only when it is durable."""
 
-    def __init__(self, writer: Writer, logins: PendingLogins, clock: Clock) -> None:
+    def __init__(self, writer: Writer, logins: PendingLogins, imported: ImportedKeys, clock: Clock) -> None:
         self._writer = writer
+        self._imported = imported
         self._logins = logins
         self._clock = clock
 
@@ -89,6 +91,7 @@ class RegisterHandler:
             version=asked.version,
             tailnet=asked.tailnet,
         )
+        await self._imported.settle_pre_auth_key(request.auth_key)
         outcome = await self._decide(request)
         if isinstance(outcome, LoginNeeded) and asked.followup:
             login = self._logins.followed_up(asked.followup, request)

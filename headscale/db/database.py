@@ -102,6 +102,12 @@ class Database:
             row = (await connection.execute(query)).one_or_none()
         return tables.policy_of(row) if row is not None else None
 
+    async def policies(self) -> tuple[PolicyText, ...]:
+        """Every policy that was ever set, oldest first."""
+        async with self._reading() as connection:
+            rows = await connection.execute(select(tables.policies).order_by(tables.policies.c.id))
+            return tuple(map(tables.policy_of, rows))
+
     async def audit_events(self, *, before: int | None, at_most: int) -> tuple[AuditEvent, ...]:
         """The newest events of the audit log, newest first, or those before the one with this id."""
         query = select(tables.audit_events).order_by(tables.audit_events.c.id.desc()).limit(at_most)
@@ -143,7 +149,7 @@ async def open_sqlite(path: Path) -> Database:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = _take_lock(path)
+        lock = take_lock(path)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as problem:
         raise Unavailable(f"the database {path} cannot be opened: {problem.strerror}") from problem
@@ -168,7 +174,11 @@ async def open_sqlite(path: Path) -> Database:
     return Database(engine, lock)
 
 
-def _take_lock(path: Path) -> int:
+def take_lock(path: Path) -> int:
+    """The descriptor of the lock of the database in this file; whoever closes it lets others in.
+
+    Raises Unavailable when another process has it.
+    """
     lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

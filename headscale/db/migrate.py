@@ -18,8 +18,14 @@ _VERSION_FILE: Final = re.compile(r"([0-9]{4})_\w+\.py")
 
 def bring_up(connection: Connection) -> None:
     """Run the migrations that the database has not seen; raises Unavailable for one that is newer than we are."""
-    if _revision(connection) == newest():
+    revision = _revision(connection)
+    if revision == newest():
         return
+    if revision is None and inspect(connection).has_table("migrations"):
+        raise Unavailable(
+            "it is the database of a Go headscale: move it elsewhere and take it over from there with "
+            "`headscale import` (docs/import.md)"
+        )
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError

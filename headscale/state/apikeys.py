@@ -1,7 +1,8 @@
 """API keys: make, list, expire, delete, recognise.
 
 The text is the peer's: `hskey-api-<12 hex>-<64 hex>`. As with pre-auth keys the first part finds the key and the
-second is the secret, of which one SHA-256 is kept (docs/decisions/0003).
+second is the secret, of which one SHA-256 is kept (docs/decisions/0003). The oldest keys of a Go headscale, which
+`headscale import` takes over, are `<7 characters>.<secret>`.
 """
 
 import hmac
@@ -18,8 +19,11 @@ from headscale.state.snapshot import Snapshot, drop_api_key, put_api_key
 
 KIND: Final = "api"
 _TEXT: Final = re.compile(r"hskey-api-([A-Za-z0-9_-]{12})-([A-Za-z0-9_-]{64})")
+# bcrypt, with which all of these were hashed, takes 72 bytes at the most.
+_OLD_TEXT: Final = re.compile(r"([A-Za-z0-9_-]{7})\.([A-Za-z0-9_-]{1,72})")
+OLD_PREFIX_LENGTH: Final = 7
 # As it is shown later, or the bare prefix.
-_NAMED: Final = re.compile(r"(?:hskey-api-)?([A-Za-z0-9_-]{12})(?:-\*\*\*)?")
+_NAMED: Final = re.compile(r"(?:hskey-api-)?([A-Za-z0-9_-]{12})(?:-\*\*\*)?|([A-Za-z0-9_-]{7})(?:\*\*\*)?")
 _NOBODYS_HASH: Final = bytes(32)
 # `last_seen` tells keys in use from forgotten ones; a write for every request would be a write too many.
 SEEN_EVERY: Final = timedelta(minutes=1)
@@ -27,7 +31,13 @@ SEEN_EVERY: Final = timedelta(minutes=1)
 
 def masked_api_key(key: ApiKey) -> str:
     """The key as it may be shown later."""
-    return f"hskey-api-{key.prefix}-***"
+    return f"{key.prefix}***" if len(key.prefix) == OLD_PREFIX_LENGTH else f"hskey-api-{key.prefix}-***"
+
+
+def api_key_parts(text: str) -> tuple[str, str]:
+    """The prefix and the secret of an API key's text; both empty when it is none."""
+    found = _TEXT.fullmatch(text) or _OLD_TEXT.fullmatch(text)
+    return (found[1], found[2]) if found else ("", "")
 
 
 def create_api_key(
@@ -83,9 +93,10 @@ def find_api_key(snapshot: Snapshot, *, key_id: int | None, prefix: str) -> ApiK
         named = f"the id {key_id}"
     elif prefix:
         text = _NAMED.fullmatch(prefix)
-        found = snapshot.api_keys.get(snapshot.api_key_by_prefix.get(text[1], 0)) if text else None
+        named_prefix = (text[1] or text[2]) if text else ""
+        found = snapshot.api_keys.get(snapshot.api_key_by_prefix.get(named_prefix, 0))
         # What does not look like a prefix may be a whole key.
-        named = f"the prefix {text[1]}" if text else "a prefix like this: expected its 12 characters"
+        named = f"the prefix {named_prefix}" if text else "a prefix like this: expected its 12 characters"
     else:
         raise Malformed("say which API key: give its id or its prefix")
     if found is None:
@@ -98,8 +109,7 @@ def recognise_api_key(snapshot: Snapshot, text: str, now: datetime) -> ApiKey:
 
     The error is one and the same, and so is the work: a guesser learns nothing from the answer or the time it took.
     """
-    found = _TEXT.fullmatch(text)
-    prefix, secret = found.groups() if found else ("", "")
+    prefix, secret = api_key_parts(text)
     key = snapshot.api_keys.get(snapshot.api_key_by_prefix.get(prefix, 0))
     is_right = hmac.compare_digest(hash_secret(secret), key.secret_hash if key else _NOBODYS_HASH)
     if not is_right or key is None or (key.expiration is not None and key.expiration <= now):

@@ -3,6 +3,10 @@
 The text is the peer's: `hskey-auth-<12 hex>-<64 hex>`; the first part finds the key, the second is the secret.
 The secret is 256 random bits, so one SHA-256 is enough at rest (docs/decisions/0003): there is nothing to
 guess, and a slow hash would cost a registration fifty times its work.
+
+Keys of a Go headscale (`headscale import`) come with bcrypt hashes, which `imported` replaces at their first use. Its
+oldest keys are 48 hex digits without parts. Here the first 11 find such a key, so that they never meet the 12 of a
+newer one, and the whole text is the secret.
 """
 
 import hashlib
@@ -19,6 +23,8 @@ from headscale.state.snapshot import Snapshot, drop_key, put_key
 from headscale.state.tags import plain_tags
 
 _TEXT: Final = re.compile(r"hskey-auth-([A-Za-z0-9_-]{12})-([A-Za-z0-9_-]{64})")
+_OLD_TEXT: Final = re.compile(r"[0-9a-f]{48}")
+OLD_PREFIX_DIGITS: Final = 11
 # What a tailnet-lock key adds; the client strips it before sending, people paste it all the same.
 _LOCK_SUFFIX: Final = "--TL"
 PREFIX_BYTES: Final = 6
@@ -49,7 +55,15 @@ def draw_secret(random_bytes: bytes, *, kind: str = "auth") -> KeySecret:
 
 def masked(key: PreAuthKey) -> str:
     """The key as it may be shown later."""
-    return f"hskey-auth-{key.prefix}-***"
+    return f"{key.prefix}***" if len(key.prefix) == OLD_PREFIX_DIGITS else f"hskey-auth-{key.prefix}-***"
+
+
+def parts_of(text: str) -> tuple[str, str]:
+    """The prefix and the secret of a pre-auth key's text; both empty when it is none."""
+    plain = text.split(_LOCK_SUFFIX)[0]
+    if found := _TEXT.fullmatch(plain):
+        return found[1], found[2]
+    return (plain[:OLD_PREFIX_DIGITS], plain) if _OLD_TEXT.fullmatch(plain) else ("", "")
 
 
 def create_key(
@@ -115,8 +129,7 @@ def recognise(snapshot: Snapshot, text: str) -> PreAuthKey:
     The error is one and the same for a malformed text, an unknown prefix and a wrong secret, so that it
     tells a guesser nothing; the comparison runs in constant time even when the prefix is unknown.
     """
-    found = _TEXT.fullmatch(text.split(_LOCK_SUFFIX)[0])
-    prefix, secret = found.groups() if found else ("", "")
+    prefix, secret = parts_of(text)
     key = snapshot.pre_auth_keys.get(snapshot.key_by_prefix.get(prefix, 0))
     stored = key.secret_hash if key else bytes(hashlib.sha256().digest_size)
     if not hmac.compare_digest(hash_secret(secret), stored) or key is None:

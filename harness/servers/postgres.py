@@ -1,0 +1,124 @@
+"""A real PostgreSQL on the host, with an empty data directory of its own, for as long as a test needs it."""
+
+import asyncio
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import tempfile
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError, Missing
+from harness.ports import free_port
+from harness.progress import tail
+from harness.wait import RECHECK_SECONDS, Budget
+
+USER = "headscale"
+# It refuses to run as root; this is the user that the package makes.
+SERVICE_USER = "postgres"
+
+
+@dataclass(frozen=True, slots=True)
+class Postgres:
+    """A running one. Its user needs the password, on the socket too."""
+
+    host: str
+    port: int
+    socket: Path
+    password: str
+
+    def url(self, database: str = "postgres") -> str:
+        """Of a database on it."""
+        return f"postgresql://{USER}:{self.password}@{self.host}:{self.port}/{database}"
+
+    def create(self, database: str) -> str:
+        """A new empty database; its URL."""
+        import psycopg
+
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{database}"'.encode())
+        return self.url(database)
+
+
+async def start_postgres(stack: AsyncExitStack, host: str = "127.0.0.1") -> Postgres:
+    """Run it on this address until the stack unwinds. Raises Missing where it is not installed."""
+    programs = _programs()
+    owner = pwd.getpwnam(SERVICE_USER) if os.geteuid() == 0 else None
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hs-postgres-")))
+    postgres = Postgres(host, free_port(host), folder, secrets.token_urlsafe(16))
+    password = folder / "password"
+    password.write_text(postgres.password)
+    if owner is not None:
+        for path in (folder, password):
+            os.chown(path, owner.pw_uid, owner.pw_gid)
+    log = folder / "postgres.log"
+    data = folder / "data"
+    made = await _start(
+        log,
+        owner,
+        programs / "initdb",
+        "-D",
+        data,
+        "-U",
+        USER,
+        "--auth=scram-sha-256",
+        f"--pwfile={password}",
+    )
+    if await made.wait() != 0:
+        raise HarnessError(f"initdb ended with {made.returncode}:\n{tail(log)}")
+    settings = {"listen_addresses": host, "unix_socket_directories": folder, "fsync": "off"}
+    process = await _start(
+        *(log, owner, programs / "postgres", "-D", data, "-p", str(postgres.port)),
+        *(word for name, value in settings.items() for word in ("-c", f"{name}={value}")),
+    )
+    stack.push_async_callback(_end, process)
+    await _answers(process, postgres, log)
+    return postgres
+
+
+def _programs() -> Path:
+    """The folder with the server's programs, which Debian keeps out of the path: of the newest version."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
+    program = found[-1] if found else shutil.which("postgres")
+    if program is None:
+        raise Missing("there is no PostgreSQL server: install it (Debian: apt-get install postgresql)")
+    return Path(program).parent
+
+
+async def _start(log: Path, owner: pwd.struct_passwd | None, *words: Any) -> asyncio.subprocess.Process:
+    with log.open("ab") as output:
+        return await asyncio.create_subprocess_exec(
+            *map(str, words),
+            stdout=output,
+            stderr=output,
+            cwd=log.parent,
+            user=owner.pw_uid if owner is not None else None,
+            group=owner.pw_gid if owner is not None else None,
+            extra_groups=[] if owner is not None else None,
+        )
+
+
+async def _answers(process: asyncio.subprocess.Process, postgres: Postgres, log: Path) -> None:
+    import psycopg
+
+    async with asyncio.timeout(Budget.DAEMON.seconds):
+        while process.returncode is None:
+            try:
+                connection = await psycopg.AsyncConnection.connect(postgres.url())
+            except psycopg.OperationalError:
+                await asyncio.sleep(RECHECK_SECONDS / 5)
+                continue
+            await connection.close()
+            return
+    raise HarnessError(f"postgres ended with {process.returncode}:\n{tail(log)}")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """SIGINT is its fast way out: it waits for no client."""
+    if process.returncode is None:
+        process.send_signal(signal.SIGINT)
+        await asyncio.wait_for(process.wait(), Budget.DAEMON.seconds)
