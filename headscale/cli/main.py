@@ -8,6 +8,7 @@ from headscale import __version__
 from headscale.cli.apikeys import apikeys
 from headscale.cli.audit import audit
 from headscale.cli.auth import auth
+from headscale.cli.backup import backup, restore
 from headscale.cli.client import call
 from headscale.cli.completion import completion
 from headscale.cli.config import config
@@ -97,6 +98,8 @@ root.add_command(settings)
 root.add_command(webhooks)
 root.add_command(generate)
 root.add_command(import_database)
+root.add_command(backup)
+root.add_command(restore)
 root.add_command(completion)
 root.add_command(debug)
 root.add_command(doctor)
