@@ -27,7 +27,7 @@ def advice(config: Config, peer: PeerSettings | None, *, has_policy: bool) -> tu
                 "derp.server.private_key_path",
                 config.derp.key_path,
                 peer.derp_key if peer else None,
-                otherwise="clients meet a relay that they do not know yet",
+                otherwise="clients that kept the old relay in mind have to find the new one",
             )
         )
     found.append(_about_policy(config, peer, has_policy=has_policy))

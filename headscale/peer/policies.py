@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Final
 
 from headscale.errors import HeadscaleError
 from headscale.peer.cells import text_of
@@ -14,6 +15,8 @@ from headscale.policy.complaints import PolicyRefused
 from headscale.policy.parse import parse_policy
 from headscale.records import PolicyText, User
 from headscale.state.subjects import person_of
+
+SHOWN: Final = 5
 
 
 def take_policy(database: PeerDatabase, ledger: Ledger, now: datetime) -> tuple[Row, PolicyText] | None:
@@ -66,8 +69,9 @@ def _look_at(row: Row, text: str, ledger: Ledger) -> None:
     try:
         parse_policy(text)
     except PolicyRefused as refused:
+        complaints = "; ".join(map(str, refused.complaints[:SHOWN]))
+        bare = "host not found" in complaints  # how policies up to 0.25 named users reads as a host today
+        hint = "; a user is named with an @ since 0.26: alice@" if bare else ""
         ledger.noted(
-            row,
-            "it cannot be used, and until you set another nobody reaches anybody: "
-            + "; ".join(map(str, refused.complaints[:5])),
+            row, f"it cannot be used, and until you set another nobody reaches anybody: {complaints}{hint}"
         )

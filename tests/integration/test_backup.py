@@ -93,14 +93,16 @@ async def test_a_backup_under_load_is_one_moment(
             await tailnet.key(user)
             written.append(user)
 
-    writing = asyncio.create_task(write())
-    await tailnet.until(lambda: len(written) > 10)
-    before = len(written)
     archive = tmp_path / "headscale.tar.gz"
-    await saved(server, archive)
-    after = len(written)
-    ended.set()
-    await writing
+    writing = asyncio.create_task(write())
+    try:
+        await tailnet.until(lambda: len(written) > 10)
+        before = len(written)
+        await saved(server, archive)
+        after = len(written)
+    finally:
+        ended.set()
+        await writing
     assert after - before > 10
     ran = await headscale(elsewhere, "restore", str(archive))
     assert ran.code == 0, ran.err
