@@ -257,6 +257,18 @@ async def test_backups_that_cannot_be_made(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["taken"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_root_restores_for_the_servers_user(
+    server: InProcessServer, elsewhere: LocalSettings, tmp_path: Path
+) -> None:
+    """All files are the data directory's owner's, so that the server can write them."""
+    archive = tmp_path / "headscale.tar.gz"
+    await saved(server, archive)
+    os.chown(elsewhere.data, 12345, 23456)
+    restore_backup(config_of(elsewhere), archive, datetime.now(UTC))
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in elsewhere.data.iterdir()} == {(12345, 23456)}
+
+
 async def test_a_policy_file_goes_along(tmp_path: Path) -> None:
     """In file mode it is saved, and put back where the configuration has it; the configuration is only saved."""
     async with AsyncExitStack() as stack:

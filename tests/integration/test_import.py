@@ -147,6 +147,18 @@ async def test_an_import_fills_the_server_once(
         await server.stop()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_root_imports_for_the_servers_user(
+    settings: LocalSettings, dirty: PeerDatabase, tmp_path: Path
+) -> None:
+    """All files are the data directory's owner's, so that the server can write them."""
+    os.chown(settings.data, 12345, 23456)
+    database = read_peer(str(dirty.write_sqlite(tmp_path / "theirs.sqlite")))
+    await import_peer(database, config_of(settings), datetime.now(UTC), Wish(apply=True), told=lambda _: None)
+    found = {path.name: path.stat().st_uid for path in settings.data.iterdir()}
+    assert found == {"db.sqlite": 12345, "db.sqlite.lock": 12345}
+
+
 async def test_a_running_server_is_left_alone(
     server: InProcessServer, dirty: PeerDatabase, tmp_path: Path
 ) -> None:
