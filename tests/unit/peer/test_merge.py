@@ -86,7 +86,7 @@ def test_who_is_here_is_who_they_are(tmp_path: Path) -> None:
 
 
 def test_taken_ids_become_others(tmp_path: Path) -> None:
-    """And what refers to them follows; each is named."""
+    """And what refers to them follows; each is named, and a second import finds them again."""
     ours = Ours(
         users=(User(id=1, name="zoe", created_at=NOW),),
         pre_auth_keys=(
@@ -102,6 +102,7 @@ def test_taken_ids_become_others(tmp_path: Path) -> None:
     assert (alice.id, mine.id, key.id) == (3, 6, 2)
     assert (mine.user_id, mine.auth_key_id, key.user_id) == (3, 2, 3)
     assert [row for row, _ in found.told("nodes", "repaired") if row == "1"] == ["1"]
+    assert imported(full(), tmp_path, ours=after(found, ours)).plan.writes == ()
 
 
 def test_clashes_are_named_and_nothing_is_written(tmp_path: Path) -> None:
