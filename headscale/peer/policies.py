@@ -13,7 +13,7 @@ from headscale.peer.times import created, is_set
 from headscale.policy.compiled import compile_policy
 from headscale.policy.complaints import PolicyRefused
 from headscale.policy.parse import parse_policy
-from headscale.records import PolicyText, User
+from headscale.records import PolicyText, TailnetSettings, User
 from headscale.state.subjects import person_of
 
 SHOWN: Final = 5
@@ -47,7 +47,8 @@ def permitted_requests(
     """
     if REQUEST_TAGS_MERGED in database.migrations or not policy:
         return _none, "" if REQUEST_TAGS_MERGED in database.migrations else "there is no policy"
-    people = {user.id: person_of(user) for user in users}
+    no_groups = TailnetSettings(server_url="")  # the peer keeps none of identity providers
+    people = {user.id: person_of(no_groups, user) for user in users}
     try:
         compiled = compile_policy(parse_policy(policy), people=people, subjects=())
     except HeadscaleError:
