@@ -6,7 +6,7 @@ import sys
 import nox
 
 nox.needs_version = ">=2025.2.9"
-nox.options.sessions = ["lint", "types", "unit", "property", "integration"]
+nox.options.sessions = ["lint", "types", "unit", "property", "integration", "thirdparty"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.stop_on_first_error = False
 nox.options.default_venv_backend = "uv|virtualenv"  # uv is ten times faster where it is installed
@@ -71,7 +71,7 @@ def load(session: nox.Session) -> None:
 
 @nox.session
 def restfuzz(session: nox.Session) -> None:
-    """Schemathesis against REST v1 of a running server, from its own description. Arguments after `--` are for it."""
+    """Schemathesis against the REST API of a running server, by its own description. Arguments after `--` are its."""
     session.install("-e", ".[dev]", "schemathesis>=4")
     session.run("python", "-m", "tests.integration.restfuzz", *session.posargs)
 
@@ -94,6 +94,13 @@ def integration(session: nox.Session) -> None:
         "pytest", "tests/integration", *durations, *session.posargs, success_codes=_may_be_empty(session)
     )
     session.run("pytest", "scenarios", *durations, *session.posargs, success_codes=_may_be_empty(session))
+
+
+@nox.session
+def thirdparty(session: nox.Session) -> None:
+    """Other people's API clients against our server: Go's SDK, Tailscale's own tools, PyPI's tailscale."""
+    session.install("-e", ".[dev,thirdparty]")
+    session.run("pytest", "tests/thirdparty", *session.posargs)
 
 
 def _may_be_empty(session: nox.Session) -> list[int]:

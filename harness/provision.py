@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from harness.cache import Cache
@@ -128,21 +129,33 @@ class Provisioner:
 
     def derper(self, release: Release) -> Path:
         """The release's relay server, a program of its own. Raises as `client`."""
+        return self.command(release, "derper")
+
+    def command(self, release: Release, name: str) -> Path:
+        """Another program of the release's module, such as get-authkey. Raises as `client`."""
         inputs = {
-            "module": f"tailscale.com/cmd/derper@v{release.version}",
+            "module": f"tailscale.com/cmd/{name}@v{release.version}",
             "flags": " ".join(_client_flags(release)),
             "arch": _goarch(),
         }
-        name = f"derper-{release.version}"
+        entry = f"{name}-{release.version}"
+        return self._cache.entry(entry, inputs, lambda folder: self._install(release, folder, name)) / name
+
+    def go_program(self, source: Path, *, minimum: str) -> Path:
+        """A Go program of ours, from a folder with a go.mod of this minimum. Raises as `client`."""
+        name = source.name
+        digest = source_digest(source, ("*.go", "go.mod", "go.sum"))
+        inputs = {"source": digest, "flags": " ".join(AGENT_FLAGS), "arch": _goarch()}
         return (
-            self._cache.entry(name, inputs, lambda folder: self._install(release, folder, "derper"))
-            / "derper"
+            self._cache.entry(name, inputs, lambda folder: self._build(source, folder, minimum=minimum))
+            / name
         )
 
     def agent(self) -> Path:
         """The agent, built from its source in this package."""
         inputs = {"source": source_digest(AGENT_SOURCE), "flags": " ".join(AGENT_FLAGS), "arch": _goarch()}
-        return self._cache.entry("agent", inputs, self._build_agent) / "agent"
+        build = partial(self._build, AGENT_SOURCE, minimum=AGENT_GO)
+        return self._cache.entry("agent", inputs, build) / "agent"
 
     def _install(self, release: Release, folder: Path, *names: str) -> None:
         commands = [f"tailscale.com/cmd/{name}@v{release.version}" for name in names]
@@ -156,11 +169,11 @@ class Provisioner:
             env=env,
         )
 
-    def _build_agent(self, folder: Path) -> None:
-        go = self._go(AGENT_GO)
+    def _build(self, source: Path, folder: Path, *, minimum: str) -> None:
+        go = self._go(minimum)
         run_long(
-            f"building the agent with Go {go.version}",
-            [go.command, "build", "-C", AGENT_SOURCE, *AGENT_FLAGS, "-o", folder / "agent", "."],
+            f"building the {source.name} with Go {go.version}",
+            [go.command, "build", "-C", source, *AGENT_FLAGS, "-o", folder / source.name, "."],
             log=folder / "build.log",
             report=self._report,
             env=self._build_environ(),

@@ -24,7 +24,7 @@ from headscale.config import Config, EmbeddedDERP, Listen, TLSFiles
 from headscale.configfile import load_config
 from headscale.control.asks import NodeAsks
 from headscale.control.dispatch import Dispatcher, Handler
-from headscale.control.housekeeping import housekeep
+from headscale.control.housekeeping import housekeep, sweep_credentials
 from headscale.control.poll import PollHandler
 from headscale.control.presence import Presence
 from headscale.control.public import PublicPages
@@ -137,6 +137,7 @@ async def running(
         tasks.start("writer", writer.run(), ending=writer.close)
         tasks.start("fanout", fanout.run())
         tasks.start("housekeeping", housekeep(writer))
+        tasks.start("sweep of credentials", sweep_credentials(writer))
         tasks.start("relay maps", relays.run(writer))
         tasks.start("extra records", records.run(writer))
         if publisher is not None:
@@ -300,6 +301,8 @@ def _writer(
         pre_auth_keys=kept.pre_auth_keys,
         api_keys=kept.api_keys,
         webhooks=kept.webhooks,
+        oauth_clients=kept.oauth_clients,
+        access_tokens=kept.access_tokens,
         nodes=kept.nodes,
         last_ids=kept.last_ids,
         preferences=kept.preferences,

@@ -62,7 +62,7 @@ class PreAuthKey:
     """A credential for joining without a browser; only a hash of its secret is kept.
 
     Either `user_id` owns the nodes that join with it, or `tags` do (then `user_id` is who made it). Nodes of a
-    `preauthorized` one need no approval where the tailnet asks for it.
+    `preauthorized` one need no approval where the tailnet asks for it. One that was `revoked` works no more.
     """
 
     id: int
@@ -75,6 +75,8 @@ class PreAuthKey:
     used: bool = False
     preauthorized: bool = False
     expiration: datetime | None = None
+    description: str = ""
+    revoked: datetime | None = None
     created_at: datetime
 
 
@@ -108,6 +110,42 @@ class Webhook:
     creator: str
     created_at: datetime
     modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OAuthClient:
+    """A program that gets itself access tokens for some scopes; only a hash of its secret is kept.
+
+    `prefix` is its id as everybody reads it. Keys that it makes, and devices that it tags, have its `tags`, or tags
+    that these own. `updated_at` is None until it is changed.
+    """
+
+    id: int
+    prefix: str
+    secret_hash: bytes = field(repr=False)
+    scopes: tuple[str, ...]
+    tags: tuple[str, ...] = ()
+    description: str = ""
+    created_at: datetime
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessToken:
+    """What an OAuth client shows with its requests; only a hash of its secret is kept.
+
+    `tags` are those that it may give, if not `any_tag`.
+    """
+
+    id: int
+    prefix: str
+    secret_hash: bytes = field(repr=False)
+    client_id: int
+    scopes: tuple[str, ...]
+    tags: tuple[str, ...]
+    any_tag: bool
+    expiration: datetime
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,9 +274,22 @@ class Counter(StrEnum):
     AUDIT = "audit"
     API_KEY = "api_key"
     WEBHOOK = "webhook"
+    OAUTH_CLIENT = "oauth_client"
+    ACCESS_TOKEN = "access_token"  # noqa: S105  (the name of a counter)
 
 
-Record = User | PreAuthKey | ApiKey | Webhook | Node | PolicyText | Preferences | AuditEvent
+Record = (
+    User
+    | PreAuthKey
+    | ApiKey
+    | Webhook
+    | OAuthClient
+    | AccessToken
+    | Node
+    | PolicyText
+    | Preferences
+    | AuditEvent
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ class ServerAbility(StrEnum):
     """It can make new devices wait for approval."""
     PING = "ping"
     """It can ask a client whether it answers."""
+    OAUTH = "oauth"
+    """It has OAuth clients, whose secrets devices trade for keys by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,9 @@ class Admin(Protocol):
         tags: Sequence[str],
     ) -> AuthKey:
         """A new pre-auth key."""
+
+    async def create_oauth_client(self, *, scopes: Sequence[str], tags: Sequence[str]) -> AuthKey:
+        """A new OAuth client; its secret is the text. ServerAbility.OAUTH."""
 
     async def expire_key(self, key_id: str) -> None:
         """The key stops working."""

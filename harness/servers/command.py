@@ -57,6 +57,12 @@ class CommandAdmin:
         key = await self._call(*args)
         return AuthKey(str(key["id"]), key["key"])
 
+    async def create_oauth_client(self, *, scopes: Sequence[str], tags: Sequence[str]) -> AuthKey:
+        args = [word for scope in scopes for word in ("--scope", scope)]
+        args += [word for tag in tags for word in ("--tag", tag)]
+        client = await self._call("oauth-clients", "create", *args)
+        return AuthKey(client["id"], client["key"])
+
     async def expire_key(self, key_id: str) -> None:
         await self._call("preauthkeys", "expire", "--id", key_id)
 

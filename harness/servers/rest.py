@@ -55,6 +55,11 @@ class RestAdmin:
         key = (await self.call("POST", "preauthkey", body))["preAuthKey"]
         return AuthKey(str(key["id"]), key["key"])
 
+    async def create_oauth_client(self, *, scopes: Sequence[str], tags: Sequence[str]) -> AuthKey:
+        body = {"keyType": "client", "scopes": list(scopes), "tags": list(tags)}
+        client = await self.call("POST", "tailnet/-/keys", body, version="v2")
+        return AuthKey(client["id"], client["key"])
+
     async def expire_key(self, key_id: str) -> None:
         await self.call("POST", "preauthkey/expire", {"id": key_id})
 
@@ -100,13 +105,16 @@ class RestAdmin:
     async def set_policy(self, text: str) -> None:
         await self.call("PUT", "policy", {"policy": text})
 
-    async def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """Whatever else REST v1 has; `path` is what follows /api/v1/. Raises AdminRefused."""
+    async def call(
+        self, method: str, path: str, body: object = None, *, version: str = "v1"
+    ) -> dict[str, Any]:
+        """Whatever else REST has; `path` is what follows /api/v1/. Raises AdminRefused."""
         connector = aiohttp.UnixConnector(str(self._socket))
         timeout = aiohttp.ClientTimeout(total=CALL_SECONDS)
         async with aiohttp.ClientSession("http://server", connector=connector, timeout=timeout) as client:
-            async with client.request(method, f"/api/v1/{path}", json=body) as answer:
+            async with client.request(method, f"/api/{version}/{path}", json=body) as answer:
                 document: dict[str, Any] = await answer.json(content_type=None)
                 if answer.status != 200:
-                    raise AdminRefused(f"{method} {path}: {answer.status} {document.get('detail')}")
+                    why = document.get("detail") or document.get("message")
+                    raise AdminRefused(f"{method} {path}: {answer.status} {why}")
                 return document

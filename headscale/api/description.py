@@ -34,7 +34,9 @@ Nothing: Final = object_of("Nothing")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """One route. `query` are the parameters that it knows, all of them optional. `body` and `answer` may also be
-    `bytes`: any text, of the media type that is named. `notes` say more than the summary."""
+    `bytes`: any text, of the media type that is named. `notes` say more than the summary; `problem` is what refuses,
+    if that is not what refuses elsewhere.
+    """
 
     summary: str
     answer: type[Any] = Nothing
@@ -44,6 +46,8 @@ class Operation:
     query: tuple[str, ...] = ()
     notes: str = ""
     is_public: bool = False
+    needs_body: bool = False
+    problem: Struct | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +85,8 @@ class Description:
         """The whole of it."""
         types: list[Any] = [self.problem, self.refusal]
         for operation in self.operations.values():
-            types += [each for each in (operation.answer, operation.body) if each not in (None, bytes)]
+            told = (operation.answer, operation.body, operation.problem)
+            types += [each for each in told if each not in (None, bytes)]
         _, schemas = msgspec.json.schema_components(dict.fromkeys(types), ref_template=_REF)
         paths: dict[str, dict[str, Any]] = {}
         for (method, path), operation in self.operations.items():
@@ -128,9 +133,12 @@ class Description:
                 "200": {"description": "Done", "content": _content(operation.answer_type, operation.answer)},
                 "401": {
                     "description": "No API key, or none that is good",
-                    "content": _content(self.problem_type, self.refusal),
+                    "content": _content(self.problem_type, operation.problem or self.refusal),
                 },
-                "default": {"description": "Why not", "content": _content(self.problem_type, self.problem)},
+                "default": {
+                    "description": "Why not",
+                    "content": _content(self.problem_type, operation.problem or self.problem),
+                },
             },
         }
         if operation.notes:
@@ -138,7 +146,10 @@ class Description:
         if operation.is_public:
             described["security"] = []
         if operation.body is not None:
-            described["requestBody"] = {"content": _content(operation.body_type, operation.body)}
+            described["requestBody"] = {
+                "content": _content(operation.body_type, operation.body),
+                **({"required": True} if operation.needs_body else {}),
+            }
         return described
 
     def _schema(self, place: str, name: str) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """The API's door on the main listener: who may come in, and how much they may send.
 
 `Authorization: Bearer <API key>`, for every path below /api but the public ones, unknown paths included; on v2 also
-`Basic`, with the key as the user name and any password. Whoever comes with an API key may do everything, as on the Unix
-socket. The answer to everybody else is one and the same.
+`Basic`, with the key as the user name and any password, and an OAuth client's access token. Whoever comes with an API
+key may do everything, as on the Unix socket, an access token what its scopes say. The answer to everybody else is one
+and the same.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from headscale.errors import Refused, Unavailable
 from headscale.records import ApiKey
 from headscale.state.apikeys import is_seen_late, mark_api_key_seen, recognise_api_key
 from headscale.state.imported import ImportedKeys
+from headscale.state.oauth import TOKEN_START, recognise_token
 from headscale.state.scopes import EVERYTHING
 from headscale.state.writer import Writer
 
@@ -58,12 +60,9 @@ class KeyDoor:
         if not is_public(request):
             await self._imported.settle_api_key(_credential(request))
             try:
-                key = recognise_api_key(self._writer.snapshot, _credential(request), self._clock.now())
+                self._recognise(request, _credential(request))
             except Refused:
                 return _unauthorized(request)
-            self._note(key)
-            request[ACTOR] = Actor(f"API key {key.prefix}")
-            request[GRANT] = EVERYTHING
         # Nothing on this listener unpacks a body, so that there is no bomb to defuse.
         if request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower() not in _PLAIN_ENCODINGS:
             raise web.HTTPUnsupportedMediaType(text="send the body as it is, without a Content-Encoding")
@@ -72,6 +71,17 @@ class KeyDoor:
     async def close(self) -> None:
         """Let what is being noted be noted."""
         await asyncio.gather(*self._noting.values(), return_exceptions=True)
+
+    def _recognise(self, request: web.Request, text: str) -> None:
+        """Note who asks and what it may; raises Refused for nobody. Access tokens are good for v2 only."""
+        now = self._clock.now()
+        if text.startswith(TOKEN_START) and is_v2(request):
+            client, request[GRANT] = recognise_token(self._writer.snapshot, text, now)
+            request[ACTOR] = Actor(f"OAuth client {client.prefix}")
+            return
+        key = recognise_api_key(self._writer.snapshot, text, now)
+        self._note(key)
+        request[ACTOR], request[GRANT] = Actor(f"API key {key.prefix}"), EVERYTHING
 
     def _note(self, key: ApiKey) -> None:
         if key.id in self._noting or not is_seen_late(key, self._clock.now()):

@@ -20,6 +20,7 @@ from headscale.cli.framework import Command, Group, run, session
 from headscale.cli.generate import generate
 from headscale.cli.importing import import_database
 from headscale.cli.nodes import nodes
+from headscale.cli.oauthclients import oauth_clients
 from headscale.cli.output import show
 from headscale.cli.policy import check_file, policy
 from headscale.cli.preauthkeys import preauthkeys
@@ -89,6 +90,7 @@ def serve() -> None:
 root.add_command(users)
 root.add_command(preauthkeys)
 root.add_command(nodes)
+root.add_command(oauth_clients)
 root.add_command(apikeys)
 root.add_command(audit)
 root.add_command(auth)

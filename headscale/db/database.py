@@ -25,12 +25,14 @@ from headscale.db import tables
 from headscale.db.migrate import bring_up
 from headscale.errors import Unavailable
 from headscale.records import (
+    AccessToken,
     Advance,
     ApiKey,
     AuditEvent,
     Counter,
     Insert,
     Node,
+    OAuthClient,
     PolicyText,
     PreAuthKey,
     Preferences,
@@ -51,6 +53,8 @@ class Loaded:
     pre_auth_keys: tuple[PreAuthKey, ...]
     api_keys: tuple[ApiKey, ...]
     webhooks: tuple[Webhook, ...]
+    oauth_clients: tuple[OAuthClient, ...]
+    access_tokens: tuple[AccessToken, ...]
     nodes: tuple[Node, ...]
     policy: PolicyText | None
     preferences: Preferences
@@ -77,6 +81,8 @@ class Database:
             keys = (await connection.execute(select(tables.pre_auth_keys))).all()
             api_keys = (await connection.execute(select(tables.api_keys))).all()
             webhooks = (await connection.execute(select(tables.webhooks))).all()
+            clients = (await connection.execute(select(tables.oauth_clients))).all()
+            tokens = (await connection.execute(select(tables.access_tokens))).all()
             nodes = (await connection.execute(select(tables.nodes))).all()
             counters = (await connection.execute(select(tables.counters))).all()
             preferences = (await connection.execute(select(tables.preferences))).one()
@@ -87,6 +93,8 @@ class Database:
             pre_auth_keys=tuple(map(tables.key_of, keys)),
             api_keys=tuple(map(tables.api_key_of, api_keys)),
             webhooks=tuple(map(tables.webhook_of, webhooks)),
+            oauth_clients=tuple(map(tables.client_of, clients)),
+            access_tokens=tuple(map(tables.token_of, tokens)),
             nodes=tuple(tables.node_of(row, now) for row in nodes),
             policy=policy,
             preferences=tables.preferences_of(preferences),

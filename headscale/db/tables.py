@@ -33,6 +33,7 @@ from sqlalchemy.engine import Dialect
 from headscale.keys import DiscoKey, MachineKey, NodeKey
 from headscale.records import (
     NO_CHOICES,
+    AccessToken,
     ApiKey,
     AttributeValue,
     AuditEvent,
@@ -40,6 +41,7 @@ from headscale.records import (
     Choices,
     Counter,
     Node,
+    OAuthClient,
     PolicyText,
     PreAuthKey,
     Preferences,
@@ -178,6 +180,8 @@ pre_auth_keys = Table(
     Column("used", Boolean, nullable=False),
     Column("preauthorized", Boolean, nullable=False, server_default=false()),
     Column("expiration", UtcDateTime),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("revoked", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
 )
 
@@ -190,6 +194,33 @@ api_keys = Table(
     Column("expiration", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
     Column("last_seen", UtcDateTime),
+)
+
+oauth_clients = Table(
+    "oauth_clients",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("prefix", String(12), nullable=False, unique=True),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("scopes", Strings, nullable=False),
+    Column("tags", Strings, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime),
+)
+
+access_tokens = Table(
+    "access_tokens",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("prefix", String(12), nullable=False, unique=True),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("client_id", ForeignKey("oauth_clients.id"), nullable=False),
+    Column("scopes", Strings, nullable=False),
+    Column("tags", Strings, nullable=False),
+    Column("any_tag", Boolean, nullable=False),
+    Column("expiration", UtcDateTime, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
 )
 
 nodes = Table(
@@ -288,6 +319,10 @@ def table_of(record: Record) -> Table:
             return api_keys
         case Webhook():
             return webhooks
+        case OAuthClient():
+            return oauth_clients
+        case AccessToken():
+            return access_tokens
         case Node():
             return nodes
         case PolicyText():
@@ -331,6 +366,16 @@ def webhook_of(row: Any) -> Webhook:
     return Webhook(**row._mapping)
 
 
+def client_of(row: Any) -> OAuthClient:
+    """An `oauth_clients` row as a record."""
+    return OAuthClient(**row._mapping)
+
+
+def token_of(row: Any) -> AccessToken:
+    """An `access_tokens` row as a record."""
+    return AccessToken(**row._mapping)
+
+
 def node_of(row: Any, now: datetime) -> Node:
     """A `nodes` row as a record; online when it was when the server ended, until it is known better."""
     columns = dict(row._mapping)
@@ -367,4 +412,6 @@ COUNTED: dict[Counter, Table] = {
     Counter.AUDIT: audit_events,
     Counter.API_KEY: api_keys,
     Counter.WEBHOOK: webhooks,
+    Counter.OAUTH_CLIENT: oauth_clients,
+    Counter.ACCESS_TOKEN: access_tokens,
 }

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from headscale.records import (
+    AccessToken,
     Advance,
     ApiKey,
     AuditEvent,
@@ -18,6 +19,7 @@ from headscale.records import (
     Delete,
     Insert,
     Node,
+    OAuthClient,
     PolicyText,
     PreAuthKey,
     Preferences,
@@ -37,13 +39,15 @@ CHANGES_MAX: Final = 50
 _SECRET: Final = frozenset({"secret_hash", "sealed_secret", "sealed_refresh"})
 # What a node says of itself, and what is only a view of the clock: nobody decided it.
 _PASSING: Final = frozenset(
-    {"hostinfo", "endpoints", "online", "expired", "ending", "last_seen", "cap_version", "attributes"}
+    {"hostinfo", "endpoints", "online", "expired", "ending", "last_seen", "cap_version"}
 )
 _NAMES: Final[Mapping[type, str]] = {
     User: "user",
     PreAuthKey: "pre-auth key",
     ApiKey: "API key",
     Webhook: "webhook",
+    OAuthClient: "OAuth client",
+    AccessToken: "access token",
     Node: "node",
     PolicyText: "policy",
     Preferences: "settings",
@@ -111,7 +115,9 @@ def shown(record: Record) -> dict[str, Any]:
     """A record's fields as JSON has them, without secrets."""
     if isinstance(record, PolicyText):
         return {"id": record.id, "bytes": len(record.text.encode())}
-    left_out = _SECRET | (_PASSING if isinstance(record, Node) else frozenset()) | {"id", "created_at"}
+    left_out = (
+        _SECRET | (_PASSING if isinstance(record, Node) else frozenset()) | {"id", "created_at", "updated_at"}
+    )
     return {
         field.name: _plain(getattr(record, field.name))
         for field in fields(record)
@@ -138,6 +144,10 @@ def kept(snapshot: Snapshot, record: Record) -> Record | None:
             return snapshot.api_keys.get(record.id)
         case Webhook():
             return snapshot.webhooks.get(record.id)
+        case OAuthClient():
+            return snapshot.oauth_clients.get(record.id)
+        case AccessToken():
+            return snapshot.access_tokens.get(record.id)
         case Node():
             return snapshot.nodes.get(record.id)
         case Preferences():
@@ -154,7 +164,7 @@ def _name(record: Record) -> str:
             return record.login
         case Node():
             return record.given_name
-        case PreAuthKey() | ApiKey():
+        case PreAuthKey() | ApiKey() | OAuthClient() | AccessToken():
             return record.prefix
         case Webhook():
             return record.url

@@ -22,17 +22,32 @@ def set_attributes(
     snapshot: Snapshot, moment: Moment, *, node_id: int, update: Mapping[str, AttributeValue | None]
 ) -> Effect[Node]:
     """Change those that are named; None takes one away. All or none: raises Malformed, naming the first wrong one."""
-    node = find_node(snapshot, node_id)
+    effect = set_attributes_of(snapshot, moment, updates={node_id: update})
+    return Effect(effect.snapshot, effect.snapshot.nodes[node_id], effect.writes, effect.touched)
+
+
+def set_attributes_of(
+    snapshot: Snapshot, moment: Moment, *, updates: Mapping[int, Mapping[str, AttributeValue | None]]
+) -> Effect[None]:
+    """As `set_attributes`, for several nodes: all or none."""
+    after, changed = snapshot, list[Node]()
+    for node_id, update in updates.items():
+        node = find_node(snapshot, node_id)
+        updated = replace(node, attributes=_updated(node, update))
+        if updated.attributes != node.attributes:
+            after = put_node(after, updated)
+            changed.append(updated)
+    return Effect(after, None, tuple(map(Update, changed)), frozenset(node.id for node in changed))
+
+
+def _updated(node: Node, update: Mapping[str, AttributeValue | None]) -> Mapping[str, AttributeValue]:
     for name, value in update.items():
         _check(name, value)
     merged = {**node.attributes, **update}
     kept = {name: value for name, value in sorted(merged.items()) if value is not None}
     if len(kept) > ATTRIBUTES_MAX:
         raise Malformed(f"{len(kept)} attributes are more than a device may have ({ATTRIBUTES_MAX})")
-    if kept == node.attributes:
-        return Effect(snapshot, node)
-    changed = replace(node, attributes=kept)
-    return Effect(put_node(snapshot, changed), changed, (Update(changed),), frozenset({node_id}))
+    return kept
 
 
 def _check(name: str, value: AttributeValue | None) -> None:

@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from headscale.errors import Malformed, NotFound, Refused
@@ -27,6 +27,10 @@ _OLD_TEXT: Final = re.compile(r"[0-9a-f]{48}")
 OLD_PREFIX_DIGITS: Final = 11
 # What a tailnet-lock key adds; the client strips it before sending, people paste it all the same.
 _LOCK_SUFFIX: Final = "--TL"
+# Long enough to say what a key is for, and what the hosted service takes.
+DESCRIPTION_MAX: Final = 50
+# How long a key that was revoked is still shown to those who ask for it.
+REVOKED_SHOWN: Final = timedelta(days=7)
 PREFIX_BYTES: Final = 6
 SECRET_BYTES: Final = 32
 
@@ -38,10 +42,11 @@ class KeySecret:
     kind: str
     prefix: str
     secret: str
+    brand: str = "hskey"
 
     def reveal(self) -> str:
         """The text that the user passes to `tailscale up --auth-key`, or a program to the API."""
-        return f"hskey-{self.kind}-{self.prefix}-{self.secret}"
+        return f"{self.brand}-{self.kind}-{self.prefix}-{self.secret}"
 
 
 def draw_secret(random_bytes: bytes, *, kind: str = "auth") -> KeySecret:
@@ -77,6 +82,7 @@ def create_key(
     ephemeral: bool = False,
     preauthorized: bool = False,
     expiration: datetime | None = None,
+    description: str = "",
 ) -> Effect[PreAuthKey]:
     """A new key for a user's nodes, or for tagged ones. Raises Malformed or NotFound."""
     if user_id is None and not tags:
@@ -93,6 +99,7 @@ def create_key(
         ephemeral=ephemeral,
         preauthorized=preauthorized,
         expiration=expiration,
+        description=check_description(description),
         created_at=moment.now,
     )
     return Effect(put_key(snapshot, key), key, (Insert(key), Advance(Counter.PRE_AUTH_KEY, key.id)))
@@ -106,13 +113,40 @@ def expire_key(snapshot: Snapshot, moment: Moment, *, key_id: int) -> Effect[Pre
 
 def delete_key(snapshot: Snapshot, moment: Moment, *, key_id: int) -> Effect[None]:
     """The key is forgotten; its nodes stay, ephemeral ones too stay ephemeral."""
+    return Effect(*_forgotten(snapshot, find_key(snapshot, key_id)))
+
+
+def revoke_key(snapshot: Snapshot, moment: Moment, *, key_id: int) -> Effect[PreAuthKey]:
+    """The key stops working now, and is shown for a week before it is forgotten; nodes that joined with it stay."""
     key = find_key(snapshot, key_id)
+    if key.revoked is not None:
+        return Effect(snapshot, key)
+    ended = key.expiration is not None and key.expiration <= moment.now
+    key = replace(key, revoked=moment.now, expiration=key.expiration if ended else moment.now)
+    return Effect(put_key(snapshot, key), key, (Update(key),))
+
+
+def forget_revoked_keys(snapshot: Snapshot, moment: Moment) -> Effect[int]:
+    """Delete the keys that were revoked a week ago; how many they were."""
+    due = [
+        key
+        for key in snapshot.pre_auth_keys.values()
+        if key.revoked is not None and moment.now - key.revoked >= REVOKED_SHOWN
+    ]
+    after, writes = snapshot, list[Write]()
+    for key in due:
+        after, _, more = _forgotten(after, key)
+        writes += more
+    return Effect(after, len(due), tuple(writes))
+
+
+def _forgotten(snapshot: Snapshot, key: PreAuthKey) -> tuple[Snapshot, None, tuple[Write, ...]]:
     nodes = [replace(n, auth_key_id=None) for n in snapshot.nodes.values() if n.auth_key_id == key.id]
     after = drop_key(snapshot, key)
     for node in nodes:
         after = replace(after, nodes=after.nodes.set(node.id, node))
     writes: list[Write] = [Update(node) for node in nodes]
-    return Effect(after, None, (*writes, Delete(key)))
+    return after, None, (*writes, Delete(key))
 
 
 def find_key(snapshot: Snapshot, key_id: int) -> PreAuthKey:
@@ -139,6 +173,8 @@ def recognise(snapshot: Snapshot, text: str) -> PreAuthKey:
 
 def check_valid(key: PreAuthKey, now: datetime) -> None:
     """Raises Refused, in words for the user, when the key may not let a new node in."""
+    if key.revoked is not None:
+        raise Refused("this pre-auth key was revoked; ask for a new one")
     if key.expiration is not None and key.expiration <= now:
         raise Refused("this pre-auth key has expired; ask for a new one")
     if key.used and not key.reusable:
@@ -156,3 +192,10 @@ def claim(snapshot: Snapshot, key: PreAuthKey) -> tuple[Snapshot, tuple[Write, .
 def hash_secret(secret: str) -> bytes:
     """What is kept of a secret."""
     return hashlib.sha256(secret.encode()).digest()
+
+
+def check_description(text: str) -> str:
+    """The text; raises Malformed for a long one."""
+    if len(text) > DESCRIPTION_MAX:
+        raise Malformed(f"a description has at most {DESCRIPTION_MAX} characters, this has {len(text)}")
+    return text

@@ -8,9 +8,11 @@ from immutables import Map
 
 from headscale.records import (
     NO_PREFERENCES,
+    AccessToken,
     ApiKey,
     Counter,
     Node,
+    OAuthClient,
     PreAuthKey,
     Preferences,
     TailnetSettings,
@@ -18,7 +20,15 @@ from headscale.records import (
     Webhook,
 )
 from headscale.state.settings import in_force
-from headscale.state.snapshot import Snapshot, put_api_key, put_key, put_record, with_subjects
+from headscale.state.snapshot import (
+    Snapshot,
+    put_api_key,
+    put_client,
+    put_key,
+    put_record,
+    put_token,
+    with_subjects,
+)
 from headscale.tailcfg.derpmap import DERPMap
 from headscale.tailcfg.dns import DNSRecord
 
@@ -33,6 +43,8 @@ def restore(
     nodes: Iterable[Node],
     api_keys: Iterable[ApiKey] = (),
     webhooks: Iterable[Webhook] = (),
+    oauth_clients: Iterable[OAuthClient] = (),
+    access_tokens: Iterable[AccessToken] = (),
     last_ids: Mapping[Counter, int],
     preferences: Preferences = NO_PREFERENCES,
     now: datetime,
@@ -51,6 +63,10 @@ def restore(
         snapshot = put_key(snapshot, key)
     for api_key in api_keys:
         snapshot = put_api_key(snapshot, api_key)
+    for client in oauth_clients:
+        snapshot = put_client(snapshot, client)
+    for token in access_tokens:
+        snapshot = put_token(snapshot, token)
     for node in nodes:
         snapshot = put_record(snapshot, node)
     return replace(
@@ -64,4 +80,6 @@ def restore(
         last_policy_id=last_ids.get(Counter.POLICY, 0),
         last_audit_id=last_ids.get(Counter.AUDIT, 0),
         last_api_key_id=max(snapshot.last_api_key_id, last_ids.get(Counter.API_KEY, 0)),
+        last_client_id=max(snapshot.last_client_id, last_ids.get(Counter.OAUTH_CLIENT, 0)),
+        last_token_id=max(snapshot.last_token_id, last_ids.get(Counter.ACCESS_TOKEN, 0)),
     )

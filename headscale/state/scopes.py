@@ -67,24 +67,20 @@ def allows(held: Iterable[str], needed: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What one caller may do; `tags` are those that it may give to devices and keys."""
+    """What one caller may do; `tags` are those that it may give to devices and keys, if not `any_tag`."""
 
     scopes: frozenset[str]
     tags: frozenset[str] = frozenset()
+    any_tag: bool = False
 
     def allows(self, *needed: str) -> bool:
         """Whether one of these scopes is granted."""
         return any(allows(self.scopes, scope) for scope in needed)
 
-    def covers(self, scopes: Iterable[str]) -> bool:
-        """Whether all of these are granted, so that they may be handed on."""
-        return all(allows(self.scopes, scope) for scope in scopes)
-
-    @property
-    def is_everything(self) -> bool:
-        """Whether nothing is refused."""
-        return ALL in self.scopes
+    def may_hand_on(self, scope: str) -> bool:
+        """Whether somebody else may be given this scope. With `all` goes every tag, so it takes both."""
+        return self.allows(scope) and (scope != ALL or self.any_tag)
 
 
 # Of administrators: with an API key, or on the Unix socket.
-EVERYTHING: Final = Grant(frozenset({ALL}))
+EVERYTHING: Final = Grant(frozenset({ALL}), any_tag=True)

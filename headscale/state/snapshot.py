@@ -20,9 +20,11 @@ from headscale.policy.compiled import Compiled, compile_policy
 from headscale.policy.subjects import EXIT_ROUTES, Network, Person
 from headscale.records import (
     NO_PREFERENCES,
+    AccessToken,
     Address,
     ApiKey,
     Node,
+    OAuthClient,
     PolicyText,
     PreAuthKey,
     Preferences,
@@ -69,12 +71,16 @@ class Snapshot:
     pre_auth_keys: Map[int, PreAuthKey] = field(default_factory=Map)
     api_keys: Map[int, ApiKey] = field(default_factory=Map)
     webhooks: Map[int, Webhook] = field(default_factory=Map)
+    oauth_clients: Map[int, OAuthClient] = field(default_factory=Map)
+    access_tokens: Map[int, AccessToken] = field(default_factory=Map)
     node_by_key: Map[NodeKey, int] = field(default_factory=Map)
     nodes_by_machine: Map[MachineKey, frozenset[int]] = field(default_factory=Map)
     node_by_name: Map[str, int] = field(default_factory=Map)
     node_by_address: Map[Address, int] = field(default_factory=Map)
     key_by_prefix: Map[str, int] = field(default_factory=Map)
     api_key_by_prefix: Map[str, int] = field(default_factory=Map)
+    client_by_prefix: Map[str, int] = field(default_factory=Map)
+    token_by_prefix: Map[str, int] = field(default_factory=Map)
     released: Map[Address, datetime] = field(default_factory=Map)
     last_ipv4: IPv4Address | None = None
     last_ipv6: IPv6Address | None = None
@@ -85,6 +91,8 @@ class Snapshot:
     last_audit_id: int = 0
     last_api_key_id: int = 0
     last_webhook_id: int = 0
+    last_client_id: int = 0
+    last_token_id: int = 0
 
     @property
     def needs_approval(self) -> bool:
@@ -210,6 +218,44 @@ def drop_api_key(snapshot: Snapshot, key: ApiKey) -> Snapshot:
         snapshot,
         api_keys=snapshot.api_keys.delete(key.id),
         api_key_by_prefix=snapshot.api_key_by_prefix.delete(key.prefix),
+    )
+
+
+def put_client(snapshot: Snapshot, client: OAuthClient) -> Snapshot:
+    """The snapshot with this OAuth client new or changed; a prefix never changes."""
+    return replace(
+        snapshot,
+        oauth_clients=snapshot.oauth_clients.set(client.id, client),
+        client_by_prefix=snapshot.client_by_prefix.set(client.prefix, client.id),
+        last_client_id=max(snapshot.last_client_id, client.id),
+    )
+
+
+def drop_client(snapshot: Snapshot, client: OAuthClient) -> Snapshot:
+    """The snapshot without this OAuth client, which has no tokens."""
+    return replace(
+        snapshot,
+        oauth_clients=snapshot.oauth_clients.delete(client.id),
+        client_by_prefix=snapshot.client_by_prefix.delete(client.prefix),
+    )
+
+
+def put_token(snapshot: Snapshot, token: AccessToken) -> Snapshot:
+    """The snapshot with this access token new; a token never changes."""
+    return replace(
+        snapshot,
+        access_tokens=snapshot.access_tokens.set(token.id, token),
+        token_by_prefix=snapshot.token_by_prefix.set(token.prefix, token.id),
+        last_token_id=max(snapshot.last_token_id, token.id),
+    )
+
+
+def drop_token(snapshot: Snapshot, token: AccessToken) -> Snapshot:
+    """The snapshot without this access token."""
+    return replace(
+        snapshot,
+        access_tokens=snapshot.access_tokens.delete(token.id),
+        token_by_prefix=snapshot.token_by_prefix.delete(token.prefix),
     )
 
 

@@ -1,8 +1,9 @@
-"""Recorded pairs of REST v1: a request, and what is answered to it in one furnished tailnet.
+"""Recorded pairs of REST v1 and v2: a request, and what is answered to it in one furnished tailnet.
 
 `tests/data/rest_v1.jsonl` has one object a line: id, method, path (behind /api/v1/), body, status, answer. What differs
 from run to run stands there as a placeholder. The answers were recorded from this server and read against the Go
-headscale's (0.30) list of fields and rules; `RECORD_REST_V1=1 pytest …/test_rest_v1.py` records them again.
+headscale's (0.30) list of fields and rules; `RECORD_REST_V1=1 pytest …/test_rest_v1.py` records them again. v2's are in
+`rest_v2.jsonl`, alike.
 """
 
 import json
@@ -13,7 +14,9 @@ from typing import Any, Final
 from tests.integration.doors import Door
 from tests.integration.fakes import Enrolled, Tailnet, registered
 
-FILE: Final = Path(__file__).parent.parent / "data" / "rest_v1.jsonl"
+DATA: Final = Path(__file__).parent.parent / "data"
+FILE: Final = DATA / "rest_v1.jsonl"
+FILE_V2: Final = DATA / "rest_v2.jsonl"
 POLICY: Final = '{"tagOwners": {"tag:web": ["alice@"], "tag:db": []}} // tags\n'
 LOGIN: Final = "hskey-authreq-" + "0" * 24
 ROUTES: Final = ["10.1.0.0/16", "10.2.0.0/16", "0.0.0.0/0", "::/0"]
@@ -22,15 +25,22 @@ _PLACES: Final = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "<time>"),
     (re.compile(r"hskey-(auth|api)-[0-9a-f]{12}-[0-9a-f]{64}"), r"<\1 key>"),
     (re.compile(r"hskey-(auth|api)-[0-9a-f]{12}-\*\*\*"), r"<masked \1 key>"),
+    (re.compile(r"tskey-client-k[0-9a-f]{11}-[0-9a-f]{64}"), "<client secret>"),
+    (re.compile(r"^k[0-9a-f]{11}$"), "<client id>"),
     (re.compile(r"(mkey|nodekey|discokey):(?!0{64})[0-9a-f]{64}"), r"<\1>"),
 )
 # Times that are part of what was asked, or stand for none.
 _FIXED: Final = ("0001-01-01T00:00:00Z", "2100-01-01T00:00:00Z")
 
 
-def load() -> list[dict[str, Any]]:
+def load(file: Path = FILE) -> list[dict[str, Any]]:
     """All pairs."""
-    return [json.loads(line) for line in FILE.read_text().splitlines()]
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def record(pairs: list[dict[str, Any]], file: Path = FILE) -> None:
+    """Keep them with their answers of now."""
+    file.write_text("".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs))
 
 
 def plain(value: Any, name: str = "") -> Any:

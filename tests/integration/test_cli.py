@@ -261,6 +261,42 @@ async def test_verbs_round_trip(server: InProcessServer) -> None:
     assert [await asked(noun, "list") for noun in ("users", "preauthkeys", "nodes")] == [[], [], []]
 
 
+async def test_oauth_clients_are_made_listed_and_deleted(headscale: Headscale, serve: Serve) -> None:
+    """By every name of the noun; the secret is printed once, and errors are the server's words."""
+    await serve()
+
+    async def asked(*words: str) -> Any:
+        done = await headscale(*words, "-o", "json")
+        assert done.code == 0, done.err
+        return done.document
+
+    plain = await headscale(
+        "oauth-clients", "create", "-s", "auth_keys", "-s", "dns:read", "-t", "tag:ci", "-d", "CI"
+    )
+    assert re.fullmatch(r"tskey-client-k[0-9a-f]{11}-[0-9a-f]{64}\n", plain.out)
+    made = await asked("oauth-clients", "new", "--scope", "all")
+    assert (made["scopes"], made["keyType"], made["id"]) == (["all"], "client", made["key"].split("-")[2])
+    for word in ("oauth-client", "oauthclients", "oauthclient", "oauth"):
+        first, second = await asked(word, "list")
+        assert (first["scopes"], first["tags"]) == (["auth_keys", "dns:read"], ["tag:ci"])
+        assert (first["description"], second["id"], "key" in first) == ("CI", made["id"], False)
+    table = (await headscale("oauth", "list")).out
+    assert all(word in table for word in ("ID", "Scopes", first["id"], "tag:ci", "dns:read"))
+    assert plain.out.strip().rpartition("-")[2] not in table
+    assert (await asked("oauth", "delete", "--id", first["id"])) == {}
+    assert (await asked("oauth", "del", "-i", second["id"])) == {}
+    assert (await asked("oauth", "list")) == []
+    for words, told in (
+        (("delete", "-i", made["id"]), "no OAuth client has the id"),
+        (("delete", "-i", "1"), "headscale preauthkeys delete"),
+        (("create", "-s", "auth_keys"), "needs tags"),
+        (("create",), "Missing option"),
+    ):
+        done = await headscale("oauth", *words)
+        assert (done.code, done.out) == (1, "")
+        assert told in done.err
+
+
 async def test_people_get_words_and_tables(server: InProcessServer, headscale: Headscale) -> None:
     """Results on stdout, questions and errors on stderr, and an exit code."""
     at = ProcessServer(server.settings).variables

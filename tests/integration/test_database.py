@@ -26,6 +26,7 @@ from headscale.db.migrate import MIGRATIONS, newest
 from headscale.errors import Unavailable
 from headscale.keys import DiscoKey
 from headscale.records import (
+    AccessToken,
     Advance,
     ApiKey,
     Choices,
@@ -33,6 +34,7 @@ from headscale.records import (
     Delete,
     Insert,
     Node,
+    OAuthClient,
     PolicyText,
     PreAuthKey,
     Preferences,
@@ -67,6 +69,29 @@ KEY = PreAuthKey(
     ephemeral=True,
     used=True,
     preauthorized=True,
+    expiration=NOW,
+    description="for the build machines",
+    revoked=NOW,
+    created_at=NOW,
+)
+CLIENT = OAuthClient(
+    id=5,
+    prefix="k0123456789a",
+    secret_hash=bytes(range(32)),
+    scopes=("auth_keys", "devices:core"),
+    tags=("tag:a",),
+    description="CI",
+    created_at=NOW,
+    updated_at=NOW,
+)
+TOKEN = AccessToken(
+    id=6,
+    prefix="abcdefabcdef",
+    secret_hash=bytes(32),
+    client_id=5,
+    scopes=("auth_keys",),
+    tags=("tag:a",),
+    any_tag=True,
     expiration=NOW,
     created_at=NOW,
 )
@@ -148,13 +173,15 @@ async def reopened(database: Database, path: Path, now: datetime = NOW) -> Loade
 async def test_every_record_comes_back_as_it_was(path: Path) -> None:
     """Every field of every kind, after a restart."""
     database = await open_sqlite(path)
-    records = (ALICE, BOB, KEY, API_KEY, HOOK, FULL, PLAIN)
+    records = (ALICE, BOB, KEY, API_KEY, HOOK, CLIENT, TOKEN, FULL, PLAIN)
     await database.commit([*map(Insert, records), Advance(Counter.NODE, 9)])
     loaded = await reopened(database, path)
     assert loaded.users == (ALICE, BOB)
     assert loaded.pre_auth_keys == (KEY,)
     assert loaded.api_keys == (API_KEY,)
     assert loaded.webhooks == (HOOK,)
+    assert loaded.oauth_clients == (CLIENT,)
+    assert loaded.access_tokens == (TOKEN,)
     assert loaded.nodes == (FULL, PLAIN)
     assert loaded.policy is None
     assert loaded.last_ids == {
@@ -165,6 +192,8 @@ async def test_every_record_comes_back_as_it_was(path: Path) -> None:
         Counter.AUDIT: 0,
         Counter.API_KEY: 0,
         Counter.WEBHOOK: 0,
+        Counter.OAUTH_CLIENT: 0,
+        Counter.ACCESS_TOKEN: 0,
     }
 
 

@@ -63,6 +63,14 @@ async def test_users_are_listed(admin: Admin) -> None:
     assert [(user.id, user.name) for user in await admin.users()] == [(number, "alice")]
 
 
+async def test_oauth_clients_are_made(admin: Admin) -> None:
+    """The secret has the client's id in it."""
+    made = await admin.create_oauth_client(scopes=["auth_keys", "dns"], tags=["tag:a", "tag:b"])
+    assert made.text.startswith(f"tskey-client-{made.id}-")
+    with pytest.raises(AdminRefused, match="needs tags"):
+        await admin.create_oauth_client(scopes=["auth_keys"], tags=[])
+
+
 def test_servers_declare_what_they_can(server: ProcessServer) -> None:
     """Ours takes policies while it runs."""
     assert ServerAbility.POLICY in server.abilities

@@ -1,6 +1,5 @@
 """REST v1 request by request: the recorded pairs, over both doors."""
 
-import json
 import os
 import re
 from collections.abc import AsyncIterator
@@ -52,8 +51,7 @@ async def test_an_answer_is_as_it_was_recorded(door: Door, pair: dict[str, Any])
         is_described(pair["method"], pair["path"], document)
     if RECORDING:
         pair["status"], pair["answer"] = status, restpairs.plain(document)
-        lines = (json.dumps(each, ensure_ascii=False) + "\n" for each in PAIRS)
-        restpairs.FILE.write_text("".join(lines))
+        restpairs.record(PAIRS)
     assert (status, restpairs.plain(document)) == (pair["status"], pair["answer"])
 
 

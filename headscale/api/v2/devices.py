@@ -1,5 +1,6 @@
 """/tailnet/{tailnet}/devices and /device/{id}: nodes as devices."""
 
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from ipaddress import IPv4Address
 from typing import Final
@@ -19,7 +20,14 @@ from headscale.state.readdress import set_ipv4
 from headscale.state.scopes import DEVICE_ROUTES, DEVICES, read
 from headscale.state.tags import set_tags
 
+FIELDS: Final = "fields"
 ALL: Final = "all"
+# The fields that always are there, of texts, truths and lists.
+FILTERS: Final = frozenset(
+    each.encode_name
+    for each in msgspec.structs.fields(Device)
+    if each.required and each.encode_name not in ("created",)
+)
 
 
 class Authorization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,10 +67,11 @@ class Ip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def list_devices(call: Call[None]) -> Devices:
-    """All by id; ?fields=all has their routes too."""
-    snapshot, fields = call.snapshot, _all_fields(call)
+    """All by id, or those that every other parameter of the query fits; ?fields=all has their routes too."""
+    snapshot, all_fields, filters = call.snapshot, _all_fields(call), _filters(call)
     nodes = sorted(snapshot.nodes.values(), key=lambda node: node.id)
-    return Devices(tuple(device_object(snapshot, node, all_fields=fields) for node in nodes))
+    devices = (device_object(snapshot, node, all_fields=all_fields) for node in nodes)
+    return Devices(tuple(device for device in devices if not filters or fits(device, filters)))
 
 
 async def get_device(call: Call[None]) -> Device:
@@ -140,8 +149,33 @@ def _node(call: Call[object]) -> Node:
     return find_node(call.snapshot, call.id("device"))
 
 
+def fits(device: Device, filters: Mapping[str, Collection[str]]) -> bool:
+    """Whether each of the fields has one of the texts, or a list one that has."""
+    shown = msgspec.to_builtins(device)
+    return all(not _texts(shown.get(name)).isdisjoint(wanted) for name, wanted in filters.items())
+
+
+def _texts(value: object) -> set[str]:
+    if isinstance(value, bool):
+        return {str(value).lower()}
+    return (
+        set(map(str, value)) if isinstance(value, Iterable) and not isinstance(value, str) else {str(value)}
+    )
+
+
+def _filters(call: Call[None]) -> dict[str, list[str]]:
+    """What the query asks of devices. Raises Malformed for a field that none has: nothing may match by mistake."""
+    query = call.request.query
+    unknown = sorted(set(query) - FILTERS - {FIELDS})
+    if unknown:
+        raise Malformed(
+            f"{unknown[0][:40]!r} is not a field to look for: expected {', '.join(sorted(FILTERS))}"
+        )
+    return {name: query.getall(name) for name in query if name != FIELDS}
+
+
 def _all_fields(call: Call[object]) -> bool:
-    return call.request.query.get("fields") == ALL
+    return call.request.query.get(FIELDS) == ALL
 
 
 _READ: Final = (read(DEVICES),)
@@ -153,7 +187,7 @@ ENDPOINTS: Final = (
         scopes=_READ,
         handler=list_devices,
         answer=Devices,
-        query=("fields",),
+        query=(FIELDS, *sorted(FILTERS)),
         summary="List devices; fields=all shows their routes and how they are connected",
     ),
     Endpoint(
@@ -162,7 +196,7 @@ ENDPOINTS: Final = (
         scopes=_READ,
         handler=get_device,
         answer=Device,
-        query=("fields",),
+        query=(FIELDS,),
         summary="Get a device",
     ),
     Endpoint(method="DELETE", path="/device/{id}", scopes=_WRITE, handler=delete, summary="Delete a device"),

@@ -91,6 +91,12 @@ class Endpoint(Generic[B]):
     query: tuple[str, ...] = ()
     body_max_bytes: int | None = None
     is_public: bool = False
+    problem: type[msgspec.Struct] | None = None
+
+    @property
+    def is_served(self) -> bool:
+        """Whether it does anything but say why not."""
+        return not isinstance(self.handler, NotServed)
 
     @property
     def operation(self) -> Operation:
@@ -105,6 +111,8 @@ class Endpoint(Generic[B]):
             query=self.query,
             notes=f"Scope: {' or '.join(f'`{scope}`' for scope in self.scopes)}" if self.scopes else "",
             is_public=self.is_public,
+            needs_body=self.body not in (None, bytes),
+            problem=self.problem,
         )
 
     def route(self, parts: ApiParts, acts: Acts) -> web.RouteDef:
@@ -112,13 +120,19 @@ class Endpoint(Generic[B]):
         return web.route(self.method, BASE + self.path, partial(_serve, self, parts, acts))
 
 
-def not_served(why: str) -> Callable[[Call[bytes]], Awaitable[object]]:
+@dataclass(frozen=True, slots=True)
+class NotServed:
     """The handler of a route that the hosted service has and we do not: a 501 that says why."""
 
-    async def refuse(call: Call[bytes]) -> object:
-        raise web.HTTPNotImplemented(text=why)
+    why: str
 
-    return refuse
+    async def __call__(self, call: Call[bytes]) -> object:
+        raise web.HTTPNotImplemented(text=self.why)
+
+
+def not_served(why: str) -> NotServed:
+    """A handler that refuses, by name."""
+    return NotServed(why)
 
 
 def tailnet_names(settings: TailnetSettings) -> frozenset[str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from headscale.api.v2.endpoints import Call
 from headscale.errors import Malformed, Refused
+from headscale.state.oauth import may_give
 from headscale.state.tags import plain_tags
 
 
@@ -14,13 +15,13 @@ def check_tags(call: Call[object], tags: Iterable[str]) -> tuple[str, ...]:
     which it holds.
     """
     wanted = plain_tags(tags)
-    if call.grant.is_everything:
+    policy = call.snapshot.policy
+    if call.grant.any_tag:
         return wanted
-    policy, held = call.snapshot.policy, call.grant.tags
     unknown = [tag for tag in wanted if tag not in policy.tags]
     if unknown:
         raise Malformed(f"{', '.join(unknown)}: not defined in the policy's tagOwners; add it there first")
-    beyond = [tag for tag in wanted if tag not in held and not policy.owns_tag(tag, tags=held)]
+    beyond = [tag for tag in wanted if not may_give(policy, call.grant, tag)]
     if beyond:
         raise Refused(f"{', '.join(beyond)}: the access token has no such tag, nor one that owns it")
     return wanted
@@ -28,6 +29,7 @@ def check_tags(call: Call[object], tags: Iterable[str]) -> tuple[str, ...]:
 
 def check_scopes(call: Call[object], scopes: Iterable[str]) -> None:
     """Raises Refused for scopes that the caller does not have itself."""
-    beyond = sorted(scope for scope in set(scopes) if not call.grant.allows(scope))
+    beyond = sorted(scope for scope in set(scopes) if not call.grant.may_hand_on(scope))
     if beyond:
-        raise Refused(f"{', '.join(scope[:80] for scope in beyond)}: the access token lacks this scope")
+        named = ", ".join(scope[:80] for scope in beyond)
+        raise Refused(f"{named}: the access token lacks this scope, or the tags that go with it")

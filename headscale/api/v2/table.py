@@ -2,7 +2,18 @@
 
 from typing import Any, Final
 
-from headscale.api.v2 import devices, dns, policyfile, refused, settings, webhooks
+from headscale.api.v2 import (
+    attributes,
+    devices,
+    dns,
+    keys,
+    oauth,
+    policyfile,
+    refused,
+    settings,
+    users,
+    webhooks,
+)
 from headscale.api.v2.endpoints import Endpoint
 
 ENDPOINTS: Final[tuple[Endpoint[Any], ...]] = (
@@ -12,4 +23,8 @@ ENDPOINTS: Final[tuple[Endpoint[Any], ...]] = (
     *settings.ENDPOINTS,
     *webhooks.ENDPOINTS,
     *refused.ENDPOINTS,
+    *attributes.ENDPOINTS,
+    *users.ENDPOINTS,
+    *keys.ENDPOINTS,
+    *oauth.ENDPOINTS,
 )

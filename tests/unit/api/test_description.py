@@ -3,12 +3,14 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from ruamel.yaml import YAML
 
 from headscale.api.description import Description
 from headscale.api.v1.description import DESCRIPTION as V1
 from headscale.api.v2.description import DESCRIPTION as V2
+from headscale.api.v2.endpoints import Endpoint
 from headscale.api.v2.table import ENDPOINTS
 from tests.integration.doors import ROUTES
 
@@ -50,3 +52,17 @@ def test_no_field_of_an_object_is_ever_left_out() -> None:
 @BOTH
 def test_yaml_says_the_same(description: Description) -> None:
     assert YAML(typ="safe", pure=True).load(description.yaml_text) == document(description)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [each for each in ENDPOINTS if isinstance(each.body, type(msgspec.Struct))],
+    ids=lambda each: each.path,
+)
+def test_no_body_of_v2_may_have_a_field_that_means_nothing(endpoint: Endpoint[Any]) -> None:
+    """A field that is misspelled must not be a change that is not made: so at every depth."""
+    assert endpoint.body is not None
+    _, schemas = msgspec.json.schema_components([endpoint.body])
+    objects = {name: schema for name, schema in schemas.items() if "properties" in schema}
+    assert endpoint.body.__name__ in objects
+    assert [name for name, schema in objects.items() if schema.get("additionalProperties") is not False] == []

@@ -30,17 +30,24 @@ from headscale.state.scopes import DEVICES, EVERYTHING, KNOWN, Grant, allows, re
 )
 def test_what_a_scope_allows(held: str, needed: str, allowed: bool) -> None:
     assert allows({held}, needed) is allowed
-    assert Grant(frozenset({held})).covers([needed]) is allowed
+    assert Grant(frozenset({held}), any_tag=True).may_hand_on(needed) is allowed
 
 
-def test_one_of_several_is_enough_to_ask_and_all_are_needed_to_hand_on() -> None:
+def test_one_of_several_is_enough_to_ask() -> None:
     grant = Grant(frozenset({"auth_keys"}))
     assert grant.allows("oauth_keys", "auth_keys")
-    assert not grant.covers(["oauth_keys", "auth_keys"])
+    assert not grant.allows("oauth_keys", "users")
     assert not grant.allows()
 
 
 def test_administrators_may_do_everything() -> None:
-    assert EVERYTHING.is_everything
-    assert EVERYTHING.covers(KNOWN)
-    assert not Grant(frozenset({read("all"), DEVICES})).is_everything
+    assert all(EVERYTHING.allows(scope) and EVERYTHING.may_hand_on(scope) for scope in KNOWN)
+
+
+def test_everything_is_not_handed_on_by_who_has_only_some_tags() -> None:
+    """A client with `all` gives any tag."""
+    narrowed = Grant(frozenset({"all"}), frozenset({"tag:a"}))
+    assert narrowed.allows("all")
+    assert not narrowed.may_hand_on("all")
+    assert narrowed.may_hand_on(DEVICES)
+    assert narrowed.may_hand_on(read("all"))
