@@ -17,8 +17,9 @@ from harness.clients.base import Ability
 from harness.clients.tailscaled import TailscaledClient
 from harness.logins import logs_in_person
 from harness.plugin import MakeTailnet
+from harness.recorder import SessionRecorder, header_of, offer, output_of, start_recorder
 from harness.servers.identity import IdentityProvider
-from harness.shells import SERVE, add_account, is_held, is_refused, logs_in_as
+from harness.shells import SERVE, add_account, command, host_of, is_held, is_refused, logs_in_as
 from harness.tailnet import Tailnet
 
 pytestmark = pytest.mark.needs(Capability.TUN)
@@ -229,3 +230,59 @@ async def test_an_e_mail_address_is_an_account(make_tailnet: MakeTailnet, provid
     await logs_in_as(staff, server, "alice")
     for other in ("bob", "root", "ssh-user"):
         await is_refused(staff, server, other)
+
+
+# ---- recording
+
+
+async def recorded_ends(make_tailnet: MakeTailnet, recorder: SessionRecorder, **how: Any) -> tuple[Any, Any]:
+    """A server whose sessions are recorded, and a device of alice's; the recorder has a node of its own."""
+    tailnet = await make_tailnet()
+    await tailnet.user("alice")
+    written = json.loads(rules(rule(**how, recorder=["tag:recorder"], enforceRecorder=True)))
+    written["tagOwners"]["tag:recorder"] = []
+    await tailnet.server.set_policy(json.dumps(written))
+    server = await server_of(tailnet, tags=["tag:server"])
+    staff = await comer(tailnet, "alice", "staff")
+    keeper = await comer(tailnet, "alice", "keeper", tags=["tag:recorder"])
+    await offer(recorder, keeper)
+    await tailnet.meshed([server, staff, keeper])
+    return staff, server
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def recorder() -> AsyncIterator[SessionRecorder]:
+    async with start_recorder("0.0.0.0") as made:
+        yield made
+
+
+async def test_sessions_are_recorded_where_a_rule_says_so(
+    make_tailnet: MakeTailnet, recorder: SessionRecorder
+) -> None:
+    """What the user saw is in it, and who they were."""
+    staff, server = await recorded_ends(make_tailnet, recorder)
+    await logs_in_as(staff, server, "ssh-user")
+    (recording,) = recorder.recordings
+    assert f"ssh-user at {await host_of(server)}" in output_of(recording)
+    header = header_of(recording)
+    assert header["localUser"] == "ssh-user"
+    assert header["srcNode"].startswith("staff")
+
+
+async def test_without_its_recorder_no_session_comes_about(
+    make_tailnet: MakeTailnet, recorder: SessionRecorder
+) -> None:
+    """Where the rule enforces it; and it ends when the recorder breaks off."""
+    staff, server = await recorded_ends(make_tailnet, recorder)
+    recorder.refuses = True
+    said = await is_refused(staff, server, "root")
+    assert "must be recorded" in said
+    recorder.refuses = False
+    await staff.machine.spawn("long", command(server, "root", "echo begun; sleep 60; echo ended"))
+    log = staff.machine.data / "long.log"
+    async with asyncio.timeout(20):
+        while not log.exists() or "begun" not in log.read_text():  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    recorder.break_off()
+    assert await asyncio.wait_for(staff.machine.ended("long"), 30) != 0
+    assert "ended" not in log.read_text()
