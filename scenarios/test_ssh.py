@@ -25,6 +25,8 @@ from harness.tailnet import Tailnet
 pytestmark = pytest.mark.needs(Capability.TUN)
 
 ALL = {"action": "accept", "src": ["*"], "dst": ["*:*"]}
+# The client notices a recorder that is gone when there is something to record.
+TALKS = "echo begun; for n in $(seq 60); do echo $n; sleep 1; done; echo ended"
 HTTP_ONLY = {"action": "accept", "src": ["*"], "dst": ["*:80"]}
 
 
@@ -278,7 +280,7 @@ async def test_without_its_recorder_no_session_comes_about(
     said = await is_refused(staff, server, "root")
     assert "must be recorded" in said
     recorder.refuses = False
-    await staff.machine.spawn("long", command(server, "root", "echo begun; sleep 60; echo ended"))
+    await staff.machine.spawn("long", command(server, "root", TALKS))
     log = staff.machine.data / "long.log"
     async with asyncio.timeout(20):
         while not log.exists() or "begun" not in log.read_text():  # noqa: ASYNC110
