@@ -19,7 +19,9 @@ LEVELS: Final = {
     "error": logging.ERROR,
 }
 # Our credentials and private keys, by their shape; the prefix of a credential may stay.
-_SECRET: Final = re.compile(r"(hskey-[a-z]+-[A-Za-z0-9_-]{12}-)[A-Za-z0-9_-]{64}|(privkey:)[0-9a-fA-F]{64}")
+_SECRET: Final = re.compile(
+    r"((?:hs|ts)key-[a-z]+-(?:[A-Za-z0-9_-]{12}-)?)[A-Za-z0-9_-]{64}|(privkey:)[0-9a-fA-F]{64}"
+)
 
 
 def redact(text: str) -> str:

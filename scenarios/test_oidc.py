@@ -93,7 +93,7 @@ async def test_keys_end_with_the_token_and_stay_so_over_a_restart(
     make_tailnet: MakeTailnet, provider: IdentityProvider
 ) -> None:
     """Where the operator wants that; the client then asks for a login."""
-    provider.token_lifetime_s = 25
+    provider.token_lifetime_s = 40
     tailnet = await make_tailnet(config={**provider.configuration, "oidc.use_expiry_from_token": True})
     (client, *_) = await tailnet.each(tailnet.able(Ability.LOGOUT)[:1], tailnet.client)
     assert (await logs_in_person(tailnet, client, provider, "sub-alice")).ok
@@ -101,7 +101,7 @@ async def test_keys_end_with_the_token_and_stay_so_over_a_restart(
     await tailnet.server.stop()
     await tailnet.server.start()
     await client.until(running(), Budget.JOIN)
-    await asyncio.sleep(25)
+    await asyncio.sleep(40)
     await client.until(needs_login(), Budget.SYNC)
 
 

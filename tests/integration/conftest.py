@@ -9,6 +9,7 @@ import pytest
 from harness.servers.inprocess import InProcessServer
 from harness.servers.local import local_settings
 from tests.integration.fakes import EPHEMERAL_TIMEOUT, GRACE, Enrolled, Join, Tailnet
+from tests.integration.people import Place, place
 
 
 @pytest.fixture
@@ -38,3 +39,10 @@ def join(tailnet: Tailnet) -> Join:
         return await tailnet.join(name, **kind)
 
     return joined
+
+
+@pytest.fixture
+async def here() -> AsyncIterator[Place]:
+    """A server whose people log in at an identity provider."""
+    async with place() as made:
+        yield made

@@ -17,8 +17,8 @@ import pytest
 from harness.servers.identity import IdentityProvider
 from harness.strict import unavailable
 from tests.integration.fakes import PATIENCE_S, Tailnet
+from tests.integration.people import ALICE, Place, logged_in
 from tests.integration.test_dns import serving
-from tests.integration.test_oidc import ALICE, Place, logged_in
 from tests.integration.test_ssh_check import Ends, Enrolled, is_accepted, policy
 
 SHOTS = Path("artifacts/pages")

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from headscale import logs
+from headscale.api.v2.webhooks import draw_secret as draw_webhook_secret
 from headscale.keys import PrivateKey
 from headscale.state.credentials import draw_secret
+from headscale.state.oauth import TOKEN_KIND, draw_client_secret
 
 KEY = draw_secret(bytes(range(38)))
 PRIVATE = PrivateKey(bytes(range(32)))
@@ -35,6 +37,14 @@ def test_an_api_key_keeps_its_prefix_only() -> None:
     key = draw_secret(bytes(range(38)), kind="api")
     assert logs.redact(key.reveal()) == f"hskey-api-{key.prefix}-[redacted]"
     assert key.secret not in repr(key)
+
+
+def test_secrets_of_oauth_clients_and_webhooks_are_taken_out() -> None:
+    client = draw_client_secret(bytes(range(38)))
+    assert logs.redact(client.reveal()) == f"tskey-client-{client.prefix}-[redacted]"
+    token = draw_secret(bytes(range(38)), kind=TOKEN_KIND)
+    assert logs.redact(token.reveal()) == f"hskey-oauthtok-{token.prefix}-[redacted]"
+    assert logs.redact(f"sealed {draw_webhook_secret()}") == "sealed tskey-webhook-[redacted]"
 
 
 def test_a_private_key_is_taken_out() -> None:
