@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -52,7 +53,7 @@ class IdentityProvider:
         self.people: dict[str, Claims] = {}
         self.person = ""
         self.crooked = Crooked()
-        self.key = RSAKey.generate_key(2048, {"kid": "one", "use": "sig", "alg": "RS256"})
+        self.key = _usual_key()
         self.url = ""
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.token_lifetime_s = TOKEN_S
@@ -208,6 +209,12 @@ class IdentityProvider:
         return web.json_response(
             self.crooked.userinfo(claims) if self.crooked.userinfo is not None else claims
         )
+
+
+@cache
+def _usual_key() -> RSAKey:
+    """One for all providers of a run: to make one takes longer than a test."""
+    return RSAKey.generate_key(2048, {"kid": "one", "use": "sig", "alg": "RS256"})
 
 
 def signed(claims: Claims, key: RSAKey, *, algorithm: str = "RS256", kid: str = "one") -> str:
