@@ -34,13 +34,14 @@ Nothing: Final = object_of("Nothing")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """One route. `query` are the parameters that it knows, all of them optional. `body` and `answer` may also be
-    `bytes`: any text, of the media type that is named. `notes` say more than the summary; `problem` is what refuses,
-    if that is not what refuses elsewhere.
+    `bytes`: any text, of the media type that is named; an answer may be anything of another type, too. `notes` say more
+    than the summary; `problem` is what refuses, if that is not what refuses elsewhere.
     """
 
     summary: str
     answer: type[Any] = Nothing
     answer_type: str = _JSON
+    other_answer_type: str = ""
     body: type[Any] | None = None
     body_type: str = _JSON
     query: tuple[str, ...] = ()
@@ -130,7 +131,7 @@ class Description:
             "tags": [path.removeprefix("/tailnet/{tailnet}").split("/")[1]],
             "parameters": parameters,
             "responses": {
-                "200": {"description": "Done", "content": _content(operation.answer_type, operation.answer)},
+                "200": {"description": "Done", "content": _answered(operation)},
                 "401": {
                     "description": "No API key, or none that is good",
                     "content": _content(self.problem_type, operation.problem or self.refusal),
@@ -172,6 +173,13 @@ def _id(method: str, path: str) -> str:
     """`postNodeIdExpire`."""
     words = re.findall(r"[A-Za-z]+", path.replace("{tailnet}", ""))
     return method.lower() + "".join(word[:1].upper() + word[1:] for word in words)
+
+
+def _answered(operation: Operation) -> dict[str, Any]:
+    content = _content(operation.answer_type, operation.answer)
+    if operation.other_answer_type:
+        content[operation.other_answer_type] = {"schema": {}}
+    return content
 
 
 def _content(kind: str, told: type[Any]) -> dict[str, Any]:

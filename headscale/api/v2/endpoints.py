@@ -88,6 +88,7 @@ class Endpoint(Generic[B]):
     body_type: str = "application/json"
     answer: type[Any] = Nothing
     answer_type: str = "application/json"
+    other_answer_type: str = ""
     query: tuple[str, ...] = ()
     body_max_bytes: int | None = None
     is_public: bool = False
@@ -108,6 +109,7 @@ class Endpoint(Generic[B]):
             body_type=self.body_type,
             answer=self.answer,
             answer_type=self.answer_type,
+            other_answer_type=self.other_answer_type,
             query=self.query,
             notes=f"Scope: {' or '.join(f'`{scope}`' for scope in self.scopes)}" if self.scopes else "",
             is_public=self.is_public,

@@ -285,6 +285,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any], ...]] = (
         scopes=(read(POLICY),),
         answer=bytes,
         answer_type=HUJSON,
+        other_answer_type=JSON,
         query=("details",),
     ),
     Endpoint(
@@ -295,6 +296,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any], ...]] = (
         scopes=(POLICY,),
         answer=bytes,
         answer_type=HUJSON,
+        other_answer_type=JSON,
         **_TEXT,
     ),
     Endpoint(
