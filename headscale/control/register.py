@@ -8,7 +8,6 @@ A client for which nobody vouches yet is given a URL. It shows that to its user 
 is given another URL. Source: tailscale v1.102.4, control/controlclient/auto.go and direct.go.
 """
 
-import asyncio
 import logging
 from datetime import UTC, datetime
 from functools import partial
@@ -22,11 +21,9 @@ from headscale.keys import NodeKey, is_zero
 from headscale.login.pending import (
     REGISTER_PATH,
     Approved,
-    Lapsed,
     PendingLogin,
     PendingLogins,
     Rejected,
-    Verdict,
 )
 from headscale.mapper.render import owner_id, plain, profile_of
 from headscale.records import Node
@@ -95,7 +92,7 @@ class RegisterHandler:
         outcome = await self._decide(request)
         if isinstance(outcome, LoginNeeded) and asked.followup:
             login = self._logins.followed_up(asked.followup, request)
-            verdict = await self._verdict(login) if login is not None else None
+            verdict = await login.decided(self._clock) if login is not None else None
             if isinstance(verdict, Rejected):
                 return _refused(verdict.reason)
             if isinstance(verdict, Approved):
@@ -113,14 +110,6 @@ class RegisterHandler:
 
     async def _decide(self, request: Request) -> Outcome:
         return await self._writer.apply(partial(register, request=request))
-
-    async def _verdict(self, login: PendingLogin) -> Verdict:
-        """What somebody decides, or that nobody did in time."""
-        try:
-            async with asyncio.timeout(max(0.0, login.lapses_at - self._clock.monotonic())):
-                return await asyncio.shield(login.verdict)  # others may wait for it too
-        except TimeoutError:
-            return Lapsed()
 
     def _with_url(self, login: PendingLogin) -> RegisterResponse:
         url = f"{self._writer.snapshot.settings.server_url}{REGISTER_PATH}{login.id}"

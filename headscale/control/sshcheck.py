@@ -5,7 +5,6 @@ address, where the answer waits until somebody has decided.
 Source: tailscale.com v1.102.4, ssh/tailssh (resolveNextAction).
 """
 
-import asyncio
 import logging
 import re
 from typing import Final
@@ -16,7 +15,7 @@ import msgspec
 from headscale.clock import Clock
 from headscale.control.exchange import Exchange
 from headscale.errors import Malformed, NotFound, Refused
-from headscale.login.checks import Check, PendingChecks, Session
+from headscale.login.checks import PendingChecks, Session
 from headscale.login.pending import AUTH_PATH, Approved, Lapsed, Rejected, Verdict
 from headscale.mapper.render import plain
 from headscale.policy.ssh import Checked
@@ -55,7 +54,7 @@ class SSHCheckHandler:
             # Without an id, with one of before a restart, or with one of another session: asked about anew.
             await _answer(exchange, self._next(session, source, target, needed))
             return
-        await _answer(exchange, self._decided(session, await self._verdict(check)))
+        await _answer(exchange, self._decided(session, await check.decided(self._clock)))
 
     def _asked(self, exchange: Exchange) -> tuple[Node, Node, str]:
         """Who comes, to whom, as whom. Only the node that is come to may ask."""
@@ -95,13 +94,6 @@ class SSHCheckHandler:
             f"#     {base}{AUTH_PATH}{check.id}\n#\n",
             hold_and_delegate=f"{base}{PATH}{source.id}/to/{target.id}?{query}",
         )
-
-    async def _verdict(self, check: Check) -> Verdict:
-        try:
-            async with asyncio.timeout(max(0.0, check.lapses_at - self._clock.monotonic())):
-                return await asyncio.shield(check.verdict)
-        except TimeoutError:
-            return Lapsed()
 
     def _decided(self, session: Session, verdict: Verdict) -> SSHAction:
         """What somebody said counts only while the policy still lets the session in after a check."""

@@ -4,24 +4,15 @@ In memory only: after a restart a session is asked about anew. A check belongs t
 local user; nothing else can answer for it or use it.
 """
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from headscale.clock import Clock
 from headscale.errors import NotFound
-from headscale.login.pending import (
-    ID_BYTES,
-    PREFIX,
-    Approved,
-    Lapsed,
-    Rejected,
-    Verdict,
-    check_id,
-)
+from headscale.login.pending import Approved, Rejected, WaitingRoom, Waits, check_id
 
 # Of one destination: whoever may come can open as many sessions as they like.
 CHECKS_OF_ONE_MAX: Final = 64
@@ -38,60 +29,34 @@ class Session:
     local_user: str
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Check:
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Check(Waits):
     """One that waits."""
 
-    id: str
     session: Session
-    lapses_at: float
-    verdict: asyncio.Future[Verdict] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
-
-    def end(self, verdict: Verdict) -> None:
-        """Tell who waits; the first verdict counts."""
-        if not self.verdict.done():
-            self.verdict.set_result(verdict)
 
 
-class PendingChecks:
+class PendingChecks(WaitingRoom[Check]):
     """All checks that wait, oldest first, and when which were passed."""
 
     def __init__(
         self, clock: Clock, random_bytes: Callable[[int], bytes], *, lifetime: timedelta, at_most: int
     ) -> None:
-        self._clock = clock
-        self._random_bytes = random_bytes
-        self._lifetime_s = lifetime.total_seconds()
-        self._at_most = at_most
-        self._checks: OrderedDict[str, Check] = OrderedDict()
+        super().__init__(clock, random_bytes, lifetime=lifetime, at_most=at_most)
         self._passed: OrderedDict[Session, float] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._checks)
 
     def open(self, session: Session) -> Check:
         """A check of this session."""
         self.sweep()
-        same = [check for check in self._checks.values() if check.session.target_id == session.target_id]
-        for check in same[: max(0, len(same) + 1 - CHECKS_OF_ONE_MAX)]:
-            self._end(check, Lapsed())
-        while len(self._checks) >= self._at_most:
-            self._end(next(iter(self._checks.values())), Lapsed())
-        check = Check(
-            id=PREFIX + self._random_bytes(ID_BYTES).hex(),
-            session=session,
-            lapses_at=self._clock.monotonic() + self._lifetime_s,
-        )
-        self._checks[check.id] = check
-        return check
+        same = [check for check in self._waiting.values() if check.session.target_id == session.target_id]
+        too_many = max(0, len(same) + 1 - CHECKS_OF_ONE_MAX)
+        new = Check(id=self._draw_id(), session=session, lapses_at=self._lapses_at())
+        return self._add(new, instead_of=same[:too_many])
 
     def find(self, check_id_: str) -> Check:
         """The check with this id; raises Malformed for what is no id, NotFound when it does not wait (any more)."""
         check_id(check_id_)
-        self.sweep()
-        check = self._checks.get(check_id_)
+        check = self._get(check_id_)
         if check is None:
             raise NotFound(
                 "no SSH session waits under this id: it took too long, or was decided already. Connect again and use "
@@ -101,8 +66,7 @@ class PendingChecks:
 
     def of(self, check_id_: str, session: Session) -> Check | None:
         """The check with this id, if it is about exactly this session."""
-        self.sweep()
-        check = self._checks.get(check_id_)
+        check = self._get(check_id_)
         return check if check is not None and check.session == session else None
 
     def approve(self, check: Check) -> None:
@@ -122,13 +86,3 @@ class PendingChecks:
         """Whether somebody said within this period that it is really them."""
         passed = self._passed.get(session)
         return passed is not None and self._clock.monotonic() - passed < period.total_seconds()
-
-    def sweep(self) -> None:
-        """End what nobody came for in time."""
-        now = self._clock.monotonic()
-        while self._checks and (oldest := next(iter(self._checks.values()))).lapses_at <= now:
-            self._end(oldest, Lapsed())
-
-    def _end(self, check: Check, verdict: Verdict) -> None:
-        self._checks.pop(check.id, None)
-        check.end(verdict)

@@ -29,6 +29,12 @@ def fingerprint(key: MachineKey) -> str:
     return " ".join(digits[start : start + 4] for start in range(0, len(digits), 4))
 
 
+def session_text(snapshot: Snapshot, session: Session) -> str:
+    """The same in one line, as the audit log has it."""
+    rows = dict(session_rows(snapshot, session))
+    return f"from {rows['From']} to {rows['To']} as {rows['As']}"
+
+
 def session_rows(snapshot: Snapshot, session: Session) -> list[tuple[str, str]]:
     """What a check is about, as people are shown it."""
     names = {node_id: node.given_name for node_id, node in snapshot.nodes.items()}

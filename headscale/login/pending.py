@@ -8,10 +8,10 @@ and the time are bounded, and what one address opens pushes out only what that a
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from headscale.clock import Clock
 from headscale.errors import Conflict, Malformed, NotFound
@@ -48,13 +48,11 @@ class Lapsed:
 Verdict = Approved | Rejected | Lapsed
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class PendingLogin:
-    """A login that waits. `request` is what the client asked for; `source` the address from which it asked."""
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Waits:
+    """Something that somebody is to decide in time."""
 
     id: str
-    request: Request
-    source: str
     lapses_at: float
     verdict: asyncio.Future[Verdict] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -65,9 +63,20 @@ class PendingLogin:
         if not self.verdict.done():
             self.verdict.set_result(verdict)
 
+    async def decided(self, clock: Clock) -> Verdict:
+        """What somebody decides, or that nobody did in time."""
+        try:
+            async with asyncio.timeout(max(0.0, self.lapses_at - clock.monotonic())):
+                return await asyncio.shield(self.verdict)  # others may wait for it too
+        except TimeoutError:
+            return Lapsed()
 
-class PendingLogins:
-    """All logins that wait, oldest first."""
+
+W = TypeVar("W", bound=Waits)
+
+
+class WaitingRoom(Generic[W]):
+    """All of one kind that wait, oldest first; bounded in time and number."""
 
     def __init__(
         self,
@@ -81,16 +90,57 @@ class PendingLogins:
         self._random_bytes = random_bytes
         self._lifetime_s = lifetime.total_seconds()
         self._at_most = at_most
-        self._logins: OrderedDict[str, PendingLogin] = OrderedDict()
+        self._waiting: OrderedDict[str, W] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._logins)
+        return len(self._waiting)
+
+    def sweep(self) -> None:
+        """End what nobody came for in time."""
+        now = self._clock.monotonic()
+        while self._waiting and (oldest := next(iter(self._waiting.values()))).lapses_at <= now:
+            self._end(oldest, Lapsed())
+
+    def _draw_id(self) -> str:
+        return PREFIX + self._random_bytes(ID_BYTES).hex()
+
+    def _lapses_at(self) -> float:
+        return self._clock.monotonic() + self._lifetime_s
+
+    def _add(self, new: W, *, instead_of: Iterable[W]) -> W:
+        """The new one waits, and these lapse; with too many in all the oldest does, too."""
+        for each in instead_of:
+            self._end(each, Lapsed())
+        while len(self._waiting) >= self._at_most:
+            self._end(next(iter(self._waiting.values())), Lapsed())
+        self._waiting[new.id] = new
+        return new
+
+    def _get(self, waits_id: str) -> W | None:
+        self.sweep()
+        return self._waiting.get(waits_id)
+
+    def _end(self, waits: W, verdict: Verdict) -> None:
+        self._waiting.pop(waits.id, None)
+        waits.end(verdict)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class PendingLogin(Waits):
+    """A login that waits. `request` is what the client asked for; `source` the address from which it asked."""
+
+    request: Request
+    source: str
+
+
+class PendingLogins(WaitingRoom[PendingLogin]):
+    """All logins that wait, oldest first."""
 
     @property
     def waiting(self) -> tuple[PendingLogin, ...]:
         """All of them, oldest first, to look at."""
         self.sweep()
-        return tuple(self._logins.values())
+        return tuple(self._waiting.values())
 
     def open(self, request: Request, source: str, *, login_id: str | None = None) -> PendingLogin:
         """A login for this request, in place of one that the same node key waits in already.
@@ -98,33 +148,25 @@ class PendingLogins:
         Its id is drawn, unless there is one that `check_free` has seen.
         """
         self.sweep()
-        same = [login for login in self._logins.values() if _is_same_client(login, request)]
-        of_source = [login for login in self._logins.values() if login.source == source and login not in same]
+        same = [login for login in self._waiting.values() if _is_same_client(login, request)]
+        of_source = [
+            login for login in self._waiting.values() if login.source == source and login not in same
+        ]
         too_many = max(0, len(of_source) + 1 - LOGINS_OF_ONE_MAX)
-        for login in [*same, *of_source[:too_many]]:
-            self._end(login, Lapsed())
-        while len(self._logins) >= self._at_most:
-            self._end(next(iter(self._logins.values())), Lapsed())
-        login = PendingLogin(
-            id=login_id or PREFIX + self._random_bytes(ID_BYTES).hex(),
-            request=request,
-            source=source,
-            lapses_at=self._clock.monotonic() + self._lifetime_s,
+        new = PendingLogin(
+            id=login_id or self._draw_id(), request=request, source=source, lapses_at=self._lapses_at()
         )
-        self._logins[login.id] = login
-        return login
+        return self._add(new, instead_of=[*same, *of_source[:too_many]])
 
     def followed_up(self, url: str, request: Request) -> PendingLogin | None:
         """The login whose URL the client names, if it is this client's own and still waits."""
-        self.sweep()
-        login = self._logins.get(url.rpartition("/")[2])
+        login = self._get(url.rpartition("/")[2])
         return login if login is not None and _is_same_client(login, request) else None
 
     def find(self, login_id: str) -> PendingLogin:
         """The login with this id; raises Malformed for what is no id, NotFound when it does not wait (any more)."""
         check_id(login_id)
-        self.sweep()
-        login = self._logins.get(login_id)
+        login = self._get(login_id)
         if login is None:
             raise NotFound(
                 "no login with this id is waiting: it lapsed, or was decided already. Let the client ask again "
@@ -135,8 +177,7 @@ class PendingLogins:
     def check_free(self, login_id: str) -> None:
         """Raises Malformed for what is no id, Conflict for one under which a login waits."""
         check_id(login_id)
-        self.sweep()
-        if login_id in self._logins:
+        if self._get(login_id) is not None:
             raise Conflict("a login with this id is waiting already")
 
     def approve(self, login: PendingLogin) -> None:
@@ -146,16 +187,6 @@ class PendingLogins:
     def reject(self, login: PendingLogin, reason: str) -> None:
         """The client's user is told why not."""
         self._end(login, Rejected(reason))
-
-    def sweep(self) -> None:
-        """End what nobody came for in time."""
-        now = self._clock.monotonic()
-        while self._logins and (oldest := next(iter(self._logins.values()))).lapses_at <= now:
-            self._end(oldest, Lapsed())
-
-    def _end(self, login: PendingLogin, verdict: Verdict) -> None:
-        self._logins.pop(login.id, None)
-        login.end(verdict)
 
 
 def check_id(login_id: str) -> None:

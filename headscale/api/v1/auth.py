@@ -11,7 +11,7 @@ from headscale.api.v1.body import answer, read_body
 from headscale.api.v1.objects import node_object
 from headscale.errors import Malformed, NotFound
 from headscale.login.checks import Check, PendingChecks
-from headscale.login.device import session_rows
+from headscale.login.device import session_text
 from headscale.login.pending import PendingLogin, PendingLogins
 from headscale.mapper.render import plain
 from headscale.records import Node, RegisterMethod, User
@@ -66,7 +66,7 @@ class Logins:
         """Say yes to an SSH session. (The peer says yes to registrations as well, and registers nothing.)"""
         asked = (await read_body(request, LoginId)).auth_id
         if (check := self._check(asked)) is not None:
-            await self._acts.note(request, "ssh.approve", self._about(check))
+            await self._acts.note(request, "ssh.approve", session_text(self._acts.snapshot, check.session))
             self._checks.approve(check)
             return answer({})
         login = self._logins.find(asked)
@@ -80,7 +80,7 @@ class Logins:
         asked = (await read_body(request, LoginId)).auth_id
         if (check := self._check(asked)) is not None:
             self._checks.reject(check, SESSION_REJECTED)
-            await self._acts.note(request, "ssh.reject", self._about(check))
+            await self._acts.note(request, "ssh.reject", session_text(self._acts.snapshot, check.session))
             return answer({})
         login = self._logins.find(asked)
         self._logins.reject(login, REJECTED)
@@ -94,10 +94,6 @@ class Logins:
             return self._checks.find(asked)
         except NotFound:
             return None
-
-    def _about(self, check: Check) -> str:
-        rows = dict(session_rows(self._acts.snapshot, check.session))
-        return f"from {rows['From']} to {rows['To']} as {rows['As']}"
 
     async def _register(self, request: web.Request, user_name: str, login_id: str) -> web.Response:
         login = self._logins.find(login_id)

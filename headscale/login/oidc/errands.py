@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from headscale.errors import NotFound, Refused
 from headscale.login.checks import Check, PendingChecks
-from headscale.login.device import device_rows, session_rows
+from headscale.login.device import device_rows, session_rows, session_text
 from headscale.login.pending import PendingLogin, PendingLogins
 from headscale.state.acts import audited
 from headscale.state.admission import Registered
@@ -142,7 +142,7 @@ class Confirmation:
         await self._noted(profile, "ssh.reject")
 
     async def _noted(self, profile: Profile, action: str) -> None:
-        details = session_text(self.writer, self.check)
+        details = session_text(self.writer.snapshot, self.check.session)
         await self.writer.apply(partial(note, actor=actor_of(profile), action=action, details=details))
 
 
@@ -179,12 +179,6 @@ class Confirmations:
 def actor_of(profile: Profile) -> str:
     """Who did it, in the words of the audit log."""
     return f"person {profile.email or profile.name or profile.identifier}"
-
-
-def session_text(writer: Writer, check: Check) -> str:
-    """A session in one line."""
-    rows = dict(session_rows(writer.snapshot, check.session))
-    return f"from {rows['From']} to {rows['To']} as {rows['As']}"
 
 
 KINDS: Final[Mapping[str, str]] = {"register": "/register", "ssh": "/auth"}
