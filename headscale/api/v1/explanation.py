@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from headscale.api.v1.questions import Asked, Naming, read_question
+from headscale.api.questions import Asked, Naming, read_question
 from headscale.errors import Malformed
 from headscale.policy.compiled import Compiled
 from headscale.policy.explain import Explanation, Reason, explain, listed, protocol_name

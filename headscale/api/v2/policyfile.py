@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import hdrs, web
 
-from headscale.api.v1.questions import Naming, read_question
+from headscale.api.questions import Naming, read_question
 from headscale.api.v2.endpoints import Call, Endpoint
 from headscale.errors import Malformed, NotFound, Outdated
 from headscale.policy import hujson

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from headscale.api.v1.questions import Asked, Naming, read_question
+from headscale.api.questions import Asked, Naming, read_question
 from headscale.errors import HeadscaleError, Malformed, NotFound
 from headscale.policy.paths import End, Packet
 from headscale.records import PolicyText
