@@ -10,7 +10,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 import aiohttp
@@ -192,7 +192,7 @@ class Webhooks:
             return f"its secret cannot be read: {problem}; rotate it"
         headers = {
             "Content-Type": "application/json",
-            SIGNATURE: signature_of(body, secret=secret, now=self._now()),
+            SIGNATURE: signature_of(body, secret=secret, now=self._clock.now()),
         }
         try:
             status = await self._send(webhook.url, body, headers)
@@ -203,6 +203,3 @@ class Webhooks:
                 else str(problem) or "no answer in time"
             )
         return None if 200 <= status < 300 else f"it answers {status}"
-
-    def _now(self) -> datetime:
-        return self._clock.now()
