@@ -179,9 +179,9 @@ async def running(
                 ("POST", "/machine/feature/query"): asks.query_feature,
                 ("POST", "/machine/update-health"): asks.update_health,
                 ("POST", ANSWERS_PATH): asks.answer_question,
-                ("POST", "/machine/register"): RegisterHandler(writer, logins, imported, clock).handle,
+                ("POST", "/machine/register"): RegisterHandler(writer, logins, imported).handle,
                 ("POST", "/machine/map"): polls.handle,
-                ("GET", SSH_CHECK_PATH): SSHCheckHandler(writer, checks, clock).handle,
+                ("GET", SSH_CHECK_PATH): SSHCheckHandler(writer, checks).handle,
                 **_set_dns(writer, publisher, clock),
             }
         )

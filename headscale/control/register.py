@@ -14,7 +14,6 @@ from functools import partial
 
 import msgspec
 
-from headscale.clock import Clock
 from headscale.control.exchange import Exchange
 from headscale.errors import HeadscaleError, Malformed
 from headscale.keys import NodeKey, is_zero
@@ -56,11 +55,10 @@ def too_old(version: int) -> str | None:
 class RegisterHandler:
     """Registers nodes through the writer, so that an answer is given only when it is durable."""
 
-    def __init__(self, writer: Writer, logins: PendingLogins, imported: ImportedKeys, clock: Clock) -> None:
+    def __init__(self, writer: Writer, logins: PendingLogins, imported: ImportedKeys) -> None:
         self._writer = writer
         self._imported = imported
         self._logins = logins
-        self._clock = clock
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one registration."""
@@ -92,7 +90,7 @@ class RegisterHandler:
         outcome = await self._decide(request)
         if isinstance(outcome, LoginNeeded) and asked.followup:
             login = self._logins.followed_up(asked.followup, request)
-            verdict = await login.decided(self._clock) if login is not None else None
+            verdict = await self._logins.decided(login) if login is not None else None
             if isinstance(verdict, Rejected):
                 return _refused(verdict.reason)
             if isinstance(verdict, Approved):

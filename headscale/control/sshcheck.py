@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from headscale.clock import Clock
 from headscale.control.exchange import Exchange
 from headscale.errors import Malformed, NotFound, Refused
 from headscale.login.checks import PendingChecks, Session
@@ -35,10 +34,9 @@ LATE: Final = "nobody confirmed this session in time"
 class SSHCheckHandler:
     """See the module."""
 
-    def __init__(self, writer: Writer, checks: PendingChecks, clock: Clock) -> None:
+    def __init__(self, writer: Writer, checks: PendingChecks) -> None:
         self._writer = writer
         self._checks = checks
-        self._clock = clock
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer with the next action; with the one of a check when that is decided."""
@@ -54,7 +52,7 @@ class SSHCheckHandler:
             # Without an id, with one of before a restart, or with one of another session: asked about anew.
             await _answer(exchange, self._next(session, source, target, needed))
             return
-        await _answer(exchange, self._decided(session, await check.decided(self._clock)))
+        await _answer(exchange, self._decided(session, await self._checks.decided(check)))
 
     def _asked(self, exchange: Exchange) -> tuple[Node, Node, str]:
         """Who comes, to whom, as whom. Only the node that is come to may ask."""

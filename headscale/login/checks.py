@@ -65,8 +65,8 @@ class PendingChecks(WaitingRoom[Check]):
         return check
 
     def of(self, check_id_: str, session: Session) -> Check | None:
-        """The check with this id, if it is about exactly this session."""
-        check = self._get(check_id_)
+        """The check with this id, if it is about exactly this session, and waits or was just decided."""
+        check = self._get_to_tell(check_id_)
         return check if check is not None and check.session == session else None
 
     def approve(self, check: Check) -> None:

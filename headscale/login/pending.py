@@ -91,6 +91,8 @@ class WaitingRoom(Generic[W]):
         self._lifetime_s = lifetime.total_seconds()
         self._at_most = at_most
         self._waiting: OrderedDict[str, W] = OrderedDict()
+        # Decided, and nobody heard it yet: a client on its way to wait is to read so, not to be asked anew.
+        self._untold: OrderedDict[str, W] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -100,6 +102,14 @@ class WaitingRoom(Generic[W]):
         now = self._clock.monotonic()
         while self._waiting and (oldest := next(iter(self._waiting.values()))).lapses_at <= now:
             self._end(oldest, Lapsed())
+        while self._untold and next(iter(self._untold.values())).lapses_at <= now:
+            self._untold.popitem(last=False)
+
+    async def decided(self, waits: W) -> Verdict:
+        """What somebody decides, or that nobody did in time; whoever asks for the same once more has been told."""
+        verdict = await waits.decided(self._clock)
+        self._untold.pop(waits.id, None)
+        return verdict
 
     def _draw_id(self) -> str:
         return PREFIX + self._random_bytes(ID_BYTES).hex()
@@ -120,8 +130,15 @@ class WaitingRoom(Generic[W]):
         self.sweep()
         return self._waiting.get(waits_id)
 
+    def _get_to_tell(self, waits_id: str) -> W | None:
+        """One that waits, or was decided before its client came to hear it."""
+        return self._get(waits_id) or self._untold.get(waits_id)
+
     def _end(self, waits: W, verdict: Verdict) -> None:
-        self._waiting.pop(waits.id, None)
+        if self._waiting.pop(waits.id, None) is not None and not isinstance(verdict, Lapsed):
+            self._untold[waits.id] = waits
+            while len(self._untold) > self._at_most:
+                self._untold.popitem(last=False)
         waits.end(verdict)
 
 
@@ -159,8 +176,8 @@ class PendingLogins(WaitingRoom[PendingLogin]):
         return self._add(new, instead_of=[*same, *of_source[:too_many]])
 
     def followed_up(self, url: str, request: Request) -> PendingLogin | None:
-        """The login whose URL the client names, if it is this client's own and still waits."""
-        login = self._get(url.rpartition("/")[2])
+        """The login whose URL the client names, if it is this client's own, and waits or was just decided."""
+        login = self._get_to_tell(url.rpartition("/")[2])
         return login if login is not None and _is_same_client(login, request) else None
 
     def find(self, login_id: str) -> PendingLogin:

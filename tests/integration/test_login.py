@@ -91,6 +91,17 @@ async def test_a_rejected_login_is_told_so_and_may_be_asked_again(tailnet: Tailn
     assert await asked(client) != url
 
 
+async def test_a_client_that_was_away_when_it_was_rejected_is_told_so_once(tailnet: Tailnet) -> None:
+    """After that it is given another URL, as a client that held its request is."""
+    client = await tailnet.client()
+    url = await asked(client)
+    await tailnet.server.call("POST", "auth/reject", {"authId": id_of(url)})
+    thief = await tailnet.client("thief", machine_private=client.machine_private)
+    assert await asked(thief, followup=url) != url
+    assert "turned this login away" in (await client.register(followup=url))["Error"]
+    assert await asked(client, followup=url) != url
+
+
 async def test_a_login_that_is_not_waiting_any_more_gets_another_url(tailnet: Tailnet) -> None:
     """As after a restart of the server: the client shows the new one by itself."""
     client = await tailnet.client()

@@ -170,6 +170,16 @@ async def test_a_no_ends_it_and_what_was_said_before(ends: Ends) -> None:
     await ends.check()
 
 
+@pytest.mark.parametrize("verdict", ["approve", "reject"])
+async def test_what_was_said_before_the_server_came_to_wait_is_told_once(ends: Ends, verdict: str) -> None:
+    await ends.tailnet.server.set_policy(policy("always"))
+    check_id = await ends.check()
+    await ends.say(verdict, check_id)
+    action = await ends.ask(auth_id=check_id)
+    assert is_accepted(action) if verdict == "approve" else is_rejected(action)
+    assert "holdAndDelegate" in await ends.ask(auth_id=check_id)
+
+
 async def test_nobody_comes_in_time() -> None:
     async with serving({"tuning.register_cache_expiration": "1s"}) as tailnet, ends_of(tailnet) as ends:
         check_id = await ends.check()
