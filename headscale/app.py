@@ -27,8 +27,10 @@ from headscale.control.dispatch import Dispatcher, Handler
 from headscale.control.housekeeping import housekeep, sweep_credentials
 from headscale.control.poll import PollHandler
 from headscale.control.presence import Presence
+from headscale.control.probes import Prober
 from headscale.control.public import PublicPages
 from headscale.control.register import RegisterHandler
+from headscale.control.routelog import RouteLog
 from headscale.control.setdns import PATH as SET_DNS_PATH
 from headscale.control.setdns import SetDNSHandler
 from headscale.control.sshcheck import PATH as SSH_CHECK_PATH
@@ -171,6 +173,8 @@ async def running(
         imported = ImportedKeys(writer)
         stack.push_async_callback(imported.close)
         asks = NodeAsks(writer, questions, clock)
+        RouteLog(writer, counts.routes)
+        tasks.start("probes of routers", Prober(writer, fanout, questions, clock).run())
         dispatcher = Dispatcher(
             {
                 ("GET", "/machine/whoami"): asks.whoami,

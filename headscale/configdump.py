@@ -81,6 +81,8 @@ def _tailnet(settings: TailnetSettings) -> Mapping[str, Any]:
         "prefixes.allocation": settings.allocation.value,
         "node.expiry": _duration(settings.node_expiry or timedelta()),
         "node.ephemeral.inactivity_timeout": _duration(settings.ephemeral_timeout),
+        "node.routes.ha.probe_interval": _duration(settings.probe_interval),
+        "node.routes.ha.probe_timeout": _duration(settings.probe_timeout),
         "node.device_approval": settings.device_approval,
         "clients.latest_version": settings.latest_client or None,
         "logtail.enabled": settings.log_tail,

@@ -45,6 +45,8 @@ SEARCHED: Final = (Path("/etc/headscale/config.yaml"), Path("~/.headscale/config
 DEFAULT_LISTEN: Final = Listen(host="", port=8080)
 # Below this a client that changes networks would be deleted while it does.
 EPHEMERAL_MIN: Final = timedelta(seconds=65)
+PROBE_INTERVAL_MIN: Final = timedelta(seconds=2)
+PROBE_TIMEOUT_MIN: Final = timedelta(seconds=1)
 # A region's id is carried where a port would be (clients before capability version 111).
 REGION_ID_MAX: Final = 65535
 DERP_FREQUENCY: Final = timedelta(hours=3)
@@ -348,6 +350,7 @@ def _tailnet(values: _Values, listen: Listen, *, is_tls: bool) -> TailnetSetting
             "node.ephemeral.inactivity_timeout",
             f"must be longer than {EPHEMERAL_MIN.seconds}s, or nodes are deleted while they change networks",
         )
+    interval, answer_within = _probes(values)
     server_url = _server_url(values, listen, is_tls=is_tls)
     return TailnetSettings(
         server_url=server_url,
@@ -357,6 +360,8 @@ def _tailnet(values: _Values, listen: Listen, *, is_tls: bool) -> TailnetSetting
         node_expiry=expiry or None,
         device_approval=values.get("node.device_approval"),
         ephemeral_timeout=timeout,
+        probe_interval=interval,
+        probe_timeout=answer_within,
         dns=dns_settings(values, urlsplit(server_url).hostname or ""),
         taildrop=values.get("taildrop.enabled", True),
         auto_update=values.get("auto_update.enabled", False),
@@ -372,6 +377,24 @@ def _latest_client(values: _Values) -> str:
         values.complain("clients.latest_version", f"{given!r} is not a release of the client, like 1.102.4")
         return ""
     return given
+
+
+def _probes(values: _Values) -> tuple[timedelta, timedelta]:
+    """How often routers that stand in for each other are asked (zero: never), and how long an answer may take."""
+    interval: timedelta = values.get("node.routes.ha.probe_interval", timedelta(seconds=10))
+    timeout: timedelta = values.get("node.routes.ha.probe_timeout", timedelta(seconds=5))
+    if not interval:
+        return interval, timeout
+    if interval < PROBE_INTERVAL_MIN:
+        values.complain(
+            "node.routes.ha.probe_interval",
+            f"must be at least {PROBE_INTERVAL_MIN.seconds}s, or 0 to ask nobody",
+        )
+    if timeout < PROBE_TIMEOUT_MIN:
+        values.complain("node.routes.ha.probe_timeout", f"must be at least {PROBE_TIMEOUT_MIN.seconds}s")
+    elif timeout >= interval:
+        values.complain("node.routes.ha.probe_timeout", "must be shorter than node.routes.ha.probe_interval")
+    return interval, timeout
 
 
 def _server_url(values: _Values, listen: Listen, *, is_tls: bool) -> str:

@@ -73,6 +73,8 @@ _NOW: Final = (
     Key("derp.update_frequency", Kind.DURATION),
     Key("node.expiry", Kind.LONG_DURATION),
     Key("node.ephemeral.inactivity_timeout", Kind.DURATION),
+    Key("node.routes.ha.probe_interval", Kind.DURATION),
+    Key("node.routes.ha.probe_timeout", Kind.DURATION),
     Key("node.device_approval", Kind.FLAG),
     Key("tuning.register_cache_expiration", Kind.DURATION),
     Key("tuning.register_cache_max_entries", Kind.NUMBER),
@@ -136,8 +138,6 @@ _NOW: Final = (
 _LATER: Final = (
     "trusted_proxies",
     "disable_check_updates",
-    "node.routes.ha.probe_interval",
-    "node.routes.ha.probe_timeout",
     "preauth_keys.revoked_retention",
     "database.debug",
     "database.gorm.prepare_stmt",

@@ -114,6 +114,13 @@ class RelayCounts:
 
 
 @dataclass(slots=True)
+class RouteCounts:
+    """`failovers`: how often a subnet route went from one router to another."""
+
+    failovers: int = 0
+
+
+@dataclass(slots=True)
 class HttpCounts:
     """Of the main listener. `requests` by (status, endpoint, protocol, whether the client left before the answer)."""
 
@@ -137,3 +144,4 @@ class Counts:
     maps: MapCounts = field(default_factory=MapCounts)
     relay: RelayCounts = field(default_factory=RelayCounts)
     http: HttpCounts = field(default_factory=HttpCounts)
+    routes: RouteCounts = field(default_factory=RouteCounts)

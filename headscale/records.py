@@ -352,7 +352,9 @@ class TailnetSettings:
     `device_approval` as the operator set it; None leaves it to administrators (`Preferences`). `latest_client` is the
     release (like 1.102.4) below which clients are told to update; empty when the operator names none. `written` are
     the keys of the configuration that the operator gave a value, of those that administrators may choose otherwise.
-    `group_issuers` are the identity providers whose groups count as groups of the policy.
+    `probe_interval` is how often routers that stand in for each other are asked whether they answer (zero: never), and
+    `probe_timeout` how long that may take. `group_issuers` are the identity providers whose groups count as groups of
+    the policy.
     """
 
     server_url: str
@@ -362,6 +364,8 @@ class TailnetSettings:
     node_expiry: timedelta | None = None
     device_approval: bool | None = None
     ephemeral_timeout: timedelta = timedelta(minutes=30)
+    probe_interval: timedelta = timedelta(seconds=10)
+    probe_timeout: timedelta = timedelta(seconds=5)
     dns: DNSSettings = field(default_factory=DNSSettings)
     taildrop: bool = True
     auto_update: bool = False

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any, TypeVar, cast
 
 from headscale.keys import ZERO_DISCO_KEY, MachineKey, NodeKey, machine_key, node_key
-from headscale.policy.compiled import Compiled
+from headscale.policy.compiled import Compiled, Favourites
 from headscale.policy.document import Document
 from headscale.policy.subjects import EXIT_ROUTES, Network, Person, Subject
 from headscale.records import Node, PreAuthKey, RegisterMethod, TailnetSettings, User
@@ -157,6 +157,7 @@ class FakePolicy:
 
     `pairs` are the owners that see each other, in both orders; None is everybody. A node lets in whom it sees. Who may
     log in by SSH, has the capability, shows it to peers, has no IPv4 address or uses no routes: nodes of these owners.
+    Everybody is steered to routers with `via_tags` where there are any.
     """
 
     subjects: Mapping[int, Subject] = field(default_factory=dict)
@@ -170,6 +171,7 @@ class FakePolicy:
     routeless: frozenset[int] = frozenset()
     approving: frozenset[str] = frozenset()
     tags: frozenset[str] = frozenset({"tag:web", "tag:db"})
+    via_tags: frozenset[str] = frozenset()
 
     def updated(self, changed: Iterable[Subject] = (), gone: Iterable[int] = ()) -> "FakePolicy":
         subjects = {**self.subjects, **{subject.id: subject for subject in changed}}
@@ -223,12 +225,17 @@ class FakePolicy:
         return self._owner(node_id) in self.without_ipv4
 
     def routes_for(
-        self, viewer_id: int, peer_id: int, primaries: Mapping[Network, int]
+        self, viewer_id: int, peer_id: int, primaries: Mapping[Network, int], favourites: Favourites
     ) -> tuple[Network, ...]:
         if not self.sees(viewer_id, peer_id) or self._owner(viewer_id) in self.routeless:
             return ()
+
+        def through(route: Network) -> int | None:
+            steered = [f for tag in self.via_tags if (f := favourites.get((route, tag)))]
+            return min(steered)[-1] if steered else primaries.get(route)
+
         routes = self.subjects[peer_id].routes
-        return tuple(r for r in routes if r in EXIT_ROUTES or primaries.get(r) == peer_id)
+        return tuple(r for r in routes if r in EXIT_ROUTES or through(r) == peer_id)
 
     def pools_of(self, kind: object) -> tuple[Network, ...]:
         return ()

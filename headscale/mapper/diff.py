@@ -29,12 +29,12 @@ from headscale.mapper.view import (
     own_ways,
     packet_filter,
     peers_of,
+    rerouting,
     restyled,
     seen_by_class,
     seen_of,
     ssh_policy,
     ways_through,
-    with_other_primaries,
 )
 from headscale.records import Node
 from headscale.state.snapshot import Snapshot
@@ -106,7 +106,7 @@ class News:
 def compare(old: Snapshot, new: Snapshot, touched: Set[int], *, peer_bytes: PeerBytes) -> Comparison:
     """Find what happened to the touched nodes, and to those that a policy or an election touched."""
     is_resettled = old.policy_epoch != new.policy_epoch
-    every = {*touched, *with_other_primaries(old, new), *(restyled(old, new) if is_resettled else ())}
+    every = {*touched, *rerouting(old, new), *(restyled(old, new) if is_resettled else ())}
     gateways = old.gateways | new.gateways
     for node_id in gateways & every:
         every.update(others_on_its_routes(old, new, node_id))

@@ -94,6 +94,10 @@ class Fanout:
         """Whether the node has a stream open."""
         return node_id in self._streams
 
+    def stream_of(self, node_id: int) -> Stream | None:
+        """The node's open stream: another object for each that it opens."""
+        return self._streams.get(node_id)
+
     @property
     def streams(self) -> Collection[Stream]:
         """The open ones, to look at."""

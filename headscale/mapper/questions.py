@@ -33,6 +33,10 @@ class Answer:
     body: bytes
 
 
+class NoAnswer(Unavailable):
+    """The client was asked, and did not answer in time."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     machine_key: MachineKey
@@ -52,7 +56,7 @@ class Questions:
     async def ask(
         self, node: Node, *, method: str = "GET", path: str, body: bytes = b"", within_s: float = ANSWER_S
     ) -> Answer:
-        """Ask a client. Raises Unavailable when it is not connected or does not answer in time."""
+        """Ask a client. Raises Unavailable when it is not connected, NoAnswer when it does not answer in time."""
         if len(self._asked) >= QUESTIONS_MAX:
             raise Unavailable(f"{QUESTIONS_MAX} questions wait for an answer already: try again in a moment")
         token = secrets.token_hex(16)
@@ -70,7 +74,7 @@ class Questions:
             async with asyncio.timeout(within_s):
                 return await answer
         except TimeoutError:
-            raise Unavailable(f"{node.given_name} did not answer within {within_s:g} s") from None
+            raise NoAnswer(f"{node.given_name} did not answer within {within_s:g} s") from None
         finally:
             del self._asked[token]
 

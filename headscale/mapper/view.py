@@ -100,7 +100,8 @@ def ways_through(snapshot: Snapshot, viewer_id: int, peer_id: int) -> Ways:
     """Which routes the viewer may use through this peer."""
     if peer_id not in snapshot.gateways:
         return NO_WAYS
-    return _ways(snapshot, peer_id, snapshot.policy.routes_for(viewer_id, peer_id, snapshot.primaries))
+    routes = snapshot.policy.routes_for(viewer_id, peer_id, snapshot.primaries, snapshot.favourites)
+    return _ways(snapshot, peer_id, routes)
 
 
 def own_ways(snapshot: Snapshot, node_id: int) -> Ways:
@@ -117,14 +118,18 @@ def restyled(old: Snapshot, new: Snapshot) -> Iterator[int]:
             yield node_id
 
 
-def with_other_primaries(old: Snapshot, new: Snapshot) -> Iterator[int]:
-    """The nodes that became primary of a route, or are no longer."""
-    if old.primaries is new.primaries:
-        return
-    for route in {*old.primaries, *new.primaries}:
-        before, after = old.primaries.get(route), new.primaries.get(route)
-        if before != after:
-            yield from (node_id for node_id in (before, after) if node_id is not None)
+def rerouting(old: Snapshot, new: Snapshot) -> Iterator[int]:
+    """The nodes through which others went for a route, or go now: primaries, and those to whom the policy steers."""
+    if old.primaries is not new.primaries:
+        for route in {*old.primaries, *new.primaries}:
+            before, after = old.primaries.get(route), new.primaries.get(route)
+            if before != after:
+                yield from (node_id for node_id in (before, after) if node_id is not None)
+    if old.favourites is not new.favourites:
+        for key in {*old.favourites, *new.favourites}:
+            if old.favourites.get(key) != new.favourites.get(key):
+                for snapshot in (old, new):
+                    yield from snapshot.routers.get(key[0], ())
 
 
 def others_on_its_routes(old: Snapshot, new: Snapshot, node_id: int) -> Iterator[int]:

@@ -78,6 +78,11 @@ class _Figures(Collector):
         yield from _of_writer(vitals.counts, snapshot, vitals.writer.queue_depth)
         yield from _of_maps(vitals)
         yield from _of_http(vitals.counts)
+        yield _counter(
+            "headscale_route_failovers",
+            "How often a subnet route went from one router to another",
+            vitals.counts.routes.failovers,
+        )
         if vitals.relay is not None:
             yield from _of_relay(vitals.counts.relay)
             yield _gauge("headscale_derp_connections", "Connections to the relay", vitals.relay.connections)
@@ -104,6 +109,9 @@ def _of_tailnet(snapshot: Snapshot) -> Iterator[Metric]:
     yield _gauge("headscale_nodes_ephemeral", "Ephemeral nodes", sum(node.ephemeral for node in nodes))
     yield _gauge("headscale_users", "Users", len(snapshot.users))
     yield _gauge("headscale_routes_served", "Subnet routes that some node serves", len(snapshot.primaries))
+    yield _gauge(
+        "headscale_routers_silent", "Routers that did not answer when last asked", len(snapshot.silent)
+    )
     yield _gauge(
         "headscale_derp_regions", "Relay regions that clients are told of", len(snapshot.derp_map.regions)
     )

@@ -117,6 +117,12 @@ def routes(vitals: Vitals, query: Mapping[str, str]) -> Document:
             "route": str(route),
             "primary": _name_of(vitals, snapshot.primaries.get(route, 0)),
             "routers": [_name_of(vitals, node_id) for node_id in sorted(routers)],
+            "silent": [_name_of(vitals, node_id) for node_id in sorted(routers & snapshot.silent)],
+            "steered": {
+                tag: _name_of(vitals, favourite.node_id)
+                for (of, tag), favourite in sorted(snapshot.favourites.items(), key=lambda item: item[0][1])
+                if of == route
+            },
         }
         for route, routers in sorted(snapshot.routers.items(), key=lambda item: str(item[0]))
     ]

@@ -32,6 +32,9 @@ _TEMPLATES_KEPT: Final = 2
 # How much is remembered of whom classes see: 8 bytes each, so at most 64 MiB.
 _PEERS_KEPT: Final = 8 * 1024 * 1024
 _OPEN: Final = Document()
+# Of each subnet route and tag: the router with it that serves, told last in a tuple of which the least is best.
+Favourites = Mapping[tuple[Network, str], tuple[int, int, int]]
+NO_FAVOURITES: Final[Favourites] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,20 +330,35 @@ class Compiled:
         return facts.node_class if facts else None
 
     def routes_for(
-        self, viewer_id: int, peer_id: int, primaries: Mapping[Network, int]
+        self,
+        viewer_id: int,
+        peer_id: int,
+        primaries: Mapping[Network, int],
+        favourites: Favourites = NO_FAVOURITES,
     ) -> tuple[Network, ...]:
         """The subnet and exit routes that the viewer may send through the peer.
 
-        `primaries` names the elected router of each subnet route. A `via` grant steers its sources to a router of
-        its own choice, the primary if that has the tag; then no other serves them, unless another rule opens the
-        route to them as well (recordings via-grant-v42, via-grant-v45).
+        `primaries` names the elected router of each subnet route. A `via` grant steers its sources to a router with
+        its tag: the primary if that has it, else the one of `favourites`, or the oldest without any. Then no other
+        serves them, unless another rule opens the route to them as well (recordings via-grant-v42, via-grant-v45).
         """
         viewer, peer = self._members.nodes.get(viewer_id), self._members.nodes.get(peer_id)
         if viewer is None or peer is None or not self.sees(viewer_id, peer_id):
             return ()
-        return tuple(route for route in peer.subject.routes if self._may_use(viewer, peer, route, primaries))
+        return tuple(
+            route
+            for route in peer.subject.routes
+            if self._may_use(viewer, peer, route, primaries, favourites)
+        )
 
-    def _may_use(self, viewer: Facts, peer: Facts, route: Network, primaries: Mapping[Network, int]) -> bool:
+    def _may_use(
+        self,
+        viewer: Facts,
+        peer: Facts,
+        route: Network,
+        primaries: Mapping[Network, int],
+        favourites: Favourites,
+    ) -> bool:
         reach = self._workings.reach
         tags = reach.steered(viewer, route)
         opened = reach.may_use(viewer, route) or (route in viewer.subject.routes and route not in EXIT_ROUTES)
@@ -349,16 +367,20 @@ class Compiled:
         primary = primaries.get(route)
         if opened:
             return primary == peer.subject.id
-        return bool(tags) and self._steered_to(route, tags, primary) == peer.subject.id
+        return bool(tags) and self._steered_to(route, tags, primary, favourites) == peer.subject.id
 
-    def _steered_to(self, route: Network, tags: frozenset[str], primary: int | None) -> int | None:
-        """The primary when it has one of the tags, else the oldest node that has."""
+    def _steered_to(
+        self, route: Network, tags: frozenset[str], primary: int | None, favourites: Favourites
+    ) -> int | None:
         serving = [
             node_id
             for node_id in self._members.routers.get(route, ())
             if not tags.isdisjoint(self._members.nodes[node_id].subject.tags)
         ]
-        return primary if primary in serving else min(serving, default=None)
+        if primary in serving:
+            return primary
+        favoured = [favourite for tag in tags if (favourite := favourites.get((route, tag)))]
+        return min(favoured)[-1] if favoured else min(serving, default=None)
 
     def approves(self, subject: Subject, route: Network) -> bool:
         """Whether `autoApprovers` approves this route for this node."""
@@ -380,6 +402,11 @@ class Compiled:
         if node_id is not None and (facts := self._members.nodes.get(node_id)):
             labels += facts.kind.labels
         return approvals.owns_tag(self._workings.approvals, labels, tag)
+
+    @property
+    def via_tags(self) -> frozenset[str]:
+        """The tags of the routers through which `via` grants steer."""
+        return frozenset(self.program.via_rows)
 
     @property
     def tags(self) -> frozenset[str]:

@@ -18,7 +18,7 @@ from headscale.records import Advance, Counter, Insert, Node, PolicyText, Tailne
 from headscale.state.addresses import CHROMEOS
 from headscale.state.approvals import approved
 from headscale.state.effect import Effect, Moment
-from headscale.state.snapshot import Snapshot, put_node
+from headscale.state.snapshot import Snapshot, put_node, with_favourites
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,7 @@ def adopt_policy(
         policy_epoch=snapshot.policy_epoch + 1,
         policy_problem=problem,
     )
+    after = with_favourites(after)
     writes: list[Write] = []
     approvals = _approvals(after)
     for node in approvals:

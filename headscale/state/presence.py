@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from headscale.records import Node, Update
 from headscale.state.effect import Effect, Moment
-from headscale.state.snapshot import Snapshot, put_node
+from headscale.state.snapshot import Snapshot, put_node, with_silent
 
 
 def arrive(snapshot: Snapshot, moment: Moment, *, node_id: int) -> Effect[Node | None]:
-    """The node has a live stream. None when it was deleted meanwhile."""
-    return _presence(snapshot, moment, node_id, here=True)
+    """The node has a live stream, and is heard of again. None when it was deleted meanwhile."""
+    return _presence(with_silent(snapshot, snapshot.silent - {node_id}), moment, node_id, here=True)
 
 
 def leave(snapshot: Snapshot, moment: Moment, *, node_id: int) -> Effect[Node | None]:
@@ -33,6 +33,18 @@ def stay_away(snapshot: Snapshot, moment: Moment, *, node_ids: frozenset[int]) -
     for node in gone:
         after = put_node(after, node)
     return Effect(after, gone, tuple(map(Update, gone)), frozenset(node.id for node in gone))
+
+
+def asked(
+    snapshot: Snapshot, moment: Moment, *, answered: frozenset[int], missed: frozenset[int]
+) -> Effect[frozenset[int]]:
+    """Of the nodes that were asked, these answered and those did not; the nodes that are silent now.
+
+    All that were asked at the same time are told in one step, so that no route goes from one silent router to another.
+    """
+    known = {node_id for node_id in missed if (node := snapshot.nodes.get(node_id)) and node.online}
+    silent = (snapshot.silent | known) - answered
+    return Effect(with_silent(snapshot, silent), silent)
 
 
 def _presence(snapshot: Snapshot, moment: Moment, node_id: int, *, here: bool) -> Effect[Node | None]:

@@ -6,11 +6,12 @@ Exit routes have no primary, because every client picks its exit node by itself.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import replace
+from enum import IntEnum
 from functools import lru_cache
 from ipaddress import ip_network
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import structs
 
@@ -66,14 +67,43 @@ def with_approvals(node: Node, granted: Iterable[str]) -> Node:
     return replace(node, approved_routes=plain_routes({*node.approved_routes, *added}))
 
 
-def elect(candidates: Iterable[Node], current: int | None) -> int | None:
+class Standing(IntEnum):
+    """How well a router can serve its routes, best first."""
+
+    WELL = 0
+    SILENT = 1
+    """It is online, and did not answer when it was asked last."""
+    AWAY = 2
+
+
+class Favourite(NamedTuple):
+    """The router that serves a route to those who are steered to a tag; of several the least is taken.
+
+    `since` is the epoch from which it has stood so: a router that comes back takes nothing from one that served
+    meanwhile.
+    """
+
+    standing: Standing
+    since: int
+    node_id: int
+
+
+def standing_of(node: Node, silent: Set[int]) -> Standing:
+    """Where the node stands; `silent` are the nodes that did not answer."""
+    if not node.online:
+        return Standing.AWAY
+    return Standing.SILENT if node.id in silent else Standing.WELL
+
+
+def elect(candidates: Iterable[Node], current: int | None, silent: Set[int] = frozenset()) -> int | None:
     """The primary among the nodes that have a subnet route in force; None for nobody.
 
-    Who is primary stays so while it is online, so that a router that comes back takes no connections down. Else it is
-    the lowest number that is online; with nobody online it stays with the last one, if that still has the route.
+    Who is primary stays so while none stands better, so that a router that comes back takes no connections down.
+    Else it is the lowest number of those that stand best; with nobody online it stays with the last one, if that
+    still has the route.
     """
-    ids = {node.id: node.online for node in candidates}
-    online = [node_id for node_id, here in ids.items() if here]
-    if online and current not in online:
-        return min(online)
-    return current if current in ids else None
+    standings = {node.id: standing_of(node, silent) for node in candidates}
+    best = min(standings.values(), default=Standing.AWAY)
+    if best is Standing.AWAY or standings.get(current or 0) is best:
+        return current if current in standings else None
+    return min(node_id for node_id, standing in standings.items() if standing is best)

@@ -32,7 +32,7 @@ from headscale.records import (
     User,
     Webhook,
 )
-from headscale.state.routes import elect, in_force
+from headscale.state.routes import Favourite, elect, in_force, standing_of
 from headscale.state.subjects import admitted, is_same_subject, person_of
 from headscale.tailcfg.derpmap import DERPMap
 from headscale.tailcfg.dns import DNSRecord
@@ -47,8 +47,10 @@ class Snapshot:
 
     `policy_epoch` grows when the policy says something else for nodes that did not change themselves: another
     text, or other users. `policy_problem` is why the policy in force is not the one that was set last; empty
-    when it is. `gateways` are the nodes with any route in force; `routers` has them by subnet route, and `primaries`
-    who of those is primary. `extra_records` are the operator's DNS records of this moment.
+    when it is. `gateways` are the nodes with any route in force; `routers` has them by subnet route, `primaries` who
+    of those is primary, and `favourites` who of those with a tag serves whom the policy steers there. `silent` are
+    the nodes that are online and did not answer when they were asked last. `extra_records` are the operator's DNS
+    records of this moment.
     `configured` are the operator's settings, and `settings` those in force (state/settings.py).
     """
 
@@ -66,6 +68,8 @@ class Snapshot:
     gateways: frozenset[int] = frozenset()
     routers: Map[Network, frozenset[int]] = field(default_factory=Map)
     primaries: Map[Network, int] = field(default_factory=Map)
+    favourites: Map[tuple[Network, str], Favourite] = field(default_factory=Map)
+    silent: frozenset[int] = frozenset()
     users: Map[int, User] = field(default_factory=Map)
     nodes: Map[int, Node] = field(default_factory=Map)
     pre_auth_keys: Map[int, PreAuthKey] = field(default_factory=Map)
@@ -145,6 +149,7 @@ def put_record(snapshot: Snapshot, node: Node) -> Snapshot:
     return replace(
         snapshot,
         nodes=snapshot.nodes.set(node.id, node),
+        silent=snapshot.silent if node.online else snapshot.silent - {node.id},
         last_node_id=max(snapshot.last_node_id, node.id),
     )
 
@@ -158,6 +163,7 @@ def drop_node(snapshot: Snapshot, node: Node, now: datetime) -> Snapshot:
     after = replace(
         _unindex(snapshot, node),
         nodes=snapshot.nodes.delete(node.id),
+        silent=snapshot.silent - {node.id},
         policy=snapshot.policy.updated((), [node.id]) if known else snapshot.policy,
         released=released,
     )
@@ -276,13 +282,34 @@ def with_subjects(snapshot: Snapshot) -> Snapshot:
             routers[route] = routers.get(route, frozenset()) | {subject.id}
     nodes = snapshot.nodes
     primaries = {route: min([i for i in ids if nodes[i].online] or ids) for route, ids in routers.items()}
-    return replace(
-        snapshot,
-        policy=policy,
-        gateways=frozenset(subject.id for subject in policy.subjects.values() if subject.routes),
-        routers=Map(routers),
-        primaries=Map(primaries),
+    return with_favourites(
+        replace(
+            snapshot,
+            policy=policy,
+            gateways=frozenset(subject.id for subject in policy.subjects.values() if subject.routes),
+            routers=Map(routers),
+            primaries=Map(primaries),
+            favourites=Map(),
+            silent=frozenset(),
+        )
     )
+
+
+def with_favourites(snapshot: Snapshot) -> Snapshot:
+    """The snapshot with the routers to which the policy of now steers; those who serve stay."""
+    tags = snapshot.policy.via_tags
+    kept = {key: known for key, known in snapshot.favourites.items() if key[1] in tags}
+    after = snapshot if len(kept) == len(snapshot.favourites) else replace(snapshot, favourites=Map(kept))
+    return _elected(after, after.routers) if tags else after
+
+
+def with_silent(snapshot: Snapshot, silent: frozenset[int]) -> Snapshot:
+    """The snapshot after these nodes, and no others, did not answer."""
+    changed = silent ^ snapshot.silent
+    if not changed:
+        return snapshot
+    concerned = {route for i in changed & snapshot.gateways for route in in_force(snapshot.nodes[i])}
+    return _elected(replace(snapshot, silent=silent), concerned)
 
 
 def with_people_again(snapshot: Snapshot) -> Snapshot:
@@ -319,17 +346,43 @@ def _rerouted(
 
 
 def _elected(snapshot: Snapshot, routes: Iterable[Network]) -> Snapshot:
-    """The snapshot with the present primaries of these routes."""
-    primaries = snapshot.primaries
+    """The snapshot with the present primaries and favourites of these routes."""
+    primaries, favourites = snapshot.primaries, snapshot.favourites
+    tags = snapshot.policy.via_tags
     for route in _subnets(routes):
         current = primaries.get(route)
-        candidates = (snapshot.nodes[i] for i in snapshot.routers.get(route, ()))
-        elected = elect(candidates, current)
+        candidates = [snapshot.nodes[i] for i in sorted(snapshot.routers.get(route, ()))]
+        elected = elect(candidates, current, snapshot.silent)
         if elected is None:
             primaries = primaries.delete(route) if current is not None else primaries
         elif elected != current:
             primaries = primaries.set(route, elected)
-    return snapshot if primaries is snapshot.primaries else replace(snapshot, primaries=primaries)
+        for tag in tags:
+            favourites = _favoured(snapshot, favourites, (route, tag), candidates)
+    if primaries is snapshot.primaries and favourites is snapshot.favourites:
+        return snapshot
+    return replace(snapshot, primaries=primaries, favourites=favourites)
+
+
+def _favoured(
+    snapshot: Snapshot,
+    favourites: Map[tuple[Network, str], Favourite],
+    key: tuple[Network, str],
+    candidates: list[Node],
+) -> Map[tuple[Network, str], Favourite]:
+    known = favourites.get(key)
+    tagged = [node for node in candidates if key[1] in node.tags]
+    elected = elect(tagged, known.node_id if known else None, snapshot.silent)
+    if (
+        elected is None and tagged
+    ):  # nobody is online, and nobody was before: the oldest, as who is primary at a start
+        elected = tagged[0].id
+    if elected is None:
+        return favourites.delete(key) if known else favourites
+    standing = standing_of(snapshot.nodes[elected], snapshot.silent)
+    if known and (known.node_id, known.standing) == (elected, standing):
+        return favourites
+    return favourites.set(key, Favourite(standing, snapshot.epoch, elected))
 
 
 def _subnets(routes: Iterable[Network]) -> Iterable[Network]:

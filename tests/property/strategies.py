@@ -30,7 +30,7 @@ from headscale.state.nodes import (
 )
 from headscale.state.policy import Prepared, adopt_policy
 from headscale.state.preferences import authorize_node, set_device_approval
-from headscale.state.presence import arrive, leave, stay_away
+from headscale.state.presence import arrive, asked, leave, stay_away
 from headscale.state.register import register
 from headscale.state.report import report
 from headscale.state.snapshot import Snapshot, put_node
@@ -65,7 +65,7 @@ ACTS: Final = (
     *("arrive", "arrive", "leave", "leave", "endpoints", "disco", "disco", "derp", "hostinfo", "hostname"),
     *("rename_node", "rename_user", "expire", "expire_later", "expire_later", "unexpire", "unexpire"),
     *("version", "delete", "delete_key", "create_user", "delete_user", "time", "expire_due", "idle"),
-    *("policy", "policy", "policy", "routes", "routes", "approve", "records", "relays"),
+    *("answer", "answer", "policy", "policy", "policy", "routes", "routes", "approve", "records", "relays"),
     *("login", "login", "login_tagged", "tag", "authorize", "authorize", "approval", "warn", "restart"),
 )
 
@@ -73,6 +73,7 @@ ACTS: Final = (
 # What sorts of policies differ in for maps; users are 1 to 3, and TAGGED stands for tagged nodes.
 POLICIES: Final[tuple[dict[str, Any], ...]] = (
     {"pairs": None, "approving": frozenset({"10.1.0.0/16"})},
+    {"pairs": None, "approving": frozenset({"10.1.0.0/16"}), "via_tags": frozenset({"tag:web", "tag:db"})},
     {"pairs": None, "routeless": frozenset({2}), "showing": frozenset({1, 2}), "ssh": frozenset({1})},
     {"pairs": both_ways((1, 1), (2, 2), (TAGGED, 1)), "approving": frozenset({"0.0.0.0/0"})},
     {"pairs": both_ways((1, 2), (TAGGED, TAGGED)), "capable": frozenset({1}), "ssh": frozenset({1, 2})},
@@ -80,6 +81,7 @@ POLICIES: Final[tuple[dict[str, Any], ...]] = (
     {"pairs": both_ways((1, 1), (1, 2), (1, TAGGED)), "without_ipv4": frozenset({2})},
     {"pairs": None, "without_ipv4": frozenset({1, TAGGED}), "capable": frozenset({1, 2})},
 )
+STEERING: Final = next(i for i, policy in enumerate(POLICIES) if "via_tags" in policy)
 RECORDS: Final = tuple(
     tuple(DNSRecord(f"h{n}.example", f"192.0.2.{n}", "A") for n in range(count)) for count in range(3)
 )
@@ -193,6 +195,12 @@ class World:
 
     def _leave(self, act: Act, node: Node) -> Step[Any]:
         return lambda snapshot, moment: leave(snapshot, moment, node_id=node.id)
+
+    def _answer(self, act: Act, node: Node) -> Step[Any]:
+        """It answers a probe, or does not."""
+        one = frozenset({node.id})
+        answered, missed = (one, frozenset[int]()) if act.what % 2 else (frozenset[int](), one)
+        return lambda snapshot, moment: asked(snapshot, moment, answered=answered, missed=missed)
 
     def _endpoints(self, act: Act, node: Node) -> Step[Any]:
         return _tells(node, endpoints=tuple(f"192.0.2.{n}:41641" for n in range(act.what)))
@@ -343,6 +351,20 @@ _NODELESS: Final = frozenset(
         *("login", "login_tagged", "approval", "warn", "restart"),
     }
 )
+
+
+def steered() -> World:
+    """A tailnet whose policy steers to tags, with routers that have them: little of that comes about by chance."""
+    world = World()
+    world.play(Act("policy", 0, STEERING))  # approves the routes, and knows the tags
+    kinds = ("join", "join_tagged", "join_tagged")  # the first is primary, and steered past
+    for who, kind in enumerate(kinds):
+        world.play(Act(kind, who))
+    for who in range(len(kinds)):
+        world.play(Act("arrive", who))
+        world.play(Act("routes", who, 1))
+    world.play(Act("tag", 2, 1))
+    return world
 
 
 def _machine(number: int) -> MachineKey:

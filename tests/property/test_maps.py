@@ -24,7 +24,7 @@ from headscale.state.snapshot import Snapshot
 from headscale.tailcfg.maps import MapResponse
 from tests.builders import SETTINGS, tailnet
 from tests.property.netmaps import known
-from tests.property.strategies import USERS, Act, World, acts, histories
+from tests.property.strategies import USERS, Act, World, acts, histories, steered
 
 ENCODER = msgspec.json.Encoder()
 
@@ -69,12 +69,13 @@ def catch_up(world: World, viewer: Viewer, peer_bytes: PeerBytes) -> None:
 
 
 def worlds() -> st.SearchStrategy[World]:
-    """Tailnets with one DNS set-up for all, and with one for each node."""
+    """Tailnets with one DNS set-up for all, with one for each node, and with routers that the policy steers to."""
     own = DNSSettings(nameservers=("https://dns.nextdns.io/x",), override_local_dns=True)
     named = DNSSettings(certificates=True)
-    return st.sampled_from([DNSSettings(), own, named]).map(
+    bare = st.sampled_from([DNSSettings(), own, named]).map(
         lambda dns: World(tailnet(*USERS, settings=replace(SETTINGS, dns=dns)))
     )
+    return bare | st.builds(steered)
 
 
 def steps() -> st.SearchStrategy[list[tuple[Act, list[int]]]]:

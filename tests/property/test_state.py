@@ -5,9 +5,10 @@ from dataclasses import replace
 from hypothesis import given
 
 from headscale.records import Delete, Insert, Node, PreAuthKey, Preferences, Record, Update, User
+from headscale.state.routes import standing_of
 from headscale.state.snapshot import Snapshot, put_key, put_node, put_user, with_subjects
 from tests.builders import tailnet
-from tests.property.strategies import Act, World, histories
+from tests.property.strategies import Act, World, histories, steered
 
 INDEXES = ("node_by_key", "nodes_by_machine", "node_by_name", "node_by_address", "key_by_prefix")
 
@@ -59,7 +60,28 @@ def test_the_policy_and_the_routes_are_those_of_a_fresh_start(history: list[Act]
         assert set(now.primaries) <= set(now.routers)
         for route, candidates in now.routers.items():
             online = [node_id for node_id in candidates if now.nodes[node_id].online]
-            assert now.primaries.get(route, 0) in (online or [0, *candidates])
+            well = [node_id for node_id in online if node_id not in now.silent]
+            assert now.primaries.get(route, 0) in (well or online or [0, *candidates])
+        assert all(now.nodes[node_id].online for node_id in now.silent)
+
+
+@given(history=histories())
+def test_who_is_steered_goes_through_the_best_that_there_is(history: list[Act]) -> None:
+    """For each route and tag that the policy steers to: one router with the tag, and none that stands better."""
+    world = steered()
+    assert len(world.snapshot.favourites) == 2
+    for act in history:
+        world.play(act)
+        now = world.snapshot
+        expected = {
+            (route, tag): [now.nodes[i] for i in ids if tag in now.nodes[i].tags]
+            for route, ids in now.routers.items()
+            for tag in now.policy.via_tags
+        }
+        assert set(now.favourites) == {key for key, nodes in expected.items() if nodes}
+        for key, favourite in now.favourites.items():
+            standings = {node.id: standing_of(node, now.silent) for node in expected[key]}
+            assert (favourite.standing, standings[favourite.node_id]) == (min(standings.values()),) * 2
 
 
 @given(history=histories())

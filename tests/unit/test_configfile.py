@@ -176,6 +176,33 @@ def test_every_complaint_comes_at_once_with_its_line(complaints: Callable[..., l
 
 
 @pytest.mark.parametrize(
+    ("interval", "timeout", "said"),
+    [
+        (
+            "1s",
+            "500ms",
+            ("probe_interval: must be at least 2s, or 0 to ask nobody", "probe_timeout: must be at least 1s"),
+        ),
+        ("10s", "10s", ("probe_timeout: must be shorter than node.routes.ha.probe_interval",)),
+        ("10s", "0s", ("probe_timeout: must be at least 1s",)),
+        ("0s", "30s", ()),
+        ("2s", "1s", ()),
+    ],
+)
+def test_how_routers_are_probed(load: Load, interval: str, timeout: str, said: tuple[str, ...]) -> None:
+    text = f"node:\n  routes:\n    ha:\n      probe_interval: {interval}\n      probe_timeout: {timeout}\n"
+    if not said:
+        config = load(text)
+        assert config.tailnet.probe_interval == timedelta(seconds=int(interval[:-1]))
+        assert config.tailnet.probe_timeout == timedelta(seconds=int(timeout[:-1]))
+        return
+    with pytest.raises(BadConfig) as refused:
+        load(text)
+    for words in said:
+        assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("text", "near"),
     [
         ("sever_url: http://h", "server_url"),

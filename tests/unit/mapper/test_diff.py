@@ -12,7 +12,7 @@ from headscale.keys import DiscoKey
 from headscale.mapper.diff import compare, kind_of, message_for, news_for
 from headscale.mapper.render import PeerBytes
 from headscale.records import DNSSettings, Node
-from headscale.state.snapshot import Snapshot, drop_node, put_node, put_user
+from headscale.state.snapshot import Snapshot, drop_node, put_node, put_user, with_silent
 from headscale.tailcfg.derpmap import DERPMap
 from headscale.tailcfg.dns import DNSRecord
 from headscale.tailcfg.hostinfo import Hostinfo, NetInfo
@@ -27,6 +27,7 @@ from tests.builders import (
     tailnet,
     with_nodes,
     with_policy,
+    with_policy_text,
 )
 
 DISCO = DiscoKey("discokey:" + "ab" * 32)
@@ -352,6 +353,29 @@ def test_a_standby_that_takes_over_gets_the_route() -> None:
     }
     assert {peer["ID"]: len(peer["AllowedIPs"]) for peer in document["PeersChanged"]} == {2: 2, 3: 3}
     assert said(old, new, viewer=3, touched=frozenset({2}))["Node"]["PrimaryRoutes"] == ["10.1.0.0/16"]
+
+
+def test_who_is_steered_elsewhere_is_told() -> None:
+    """Although the primary stays, and nobody else hears of it."""
+    text = """{
+        "tagOwners": {"tag:left": ["alice@"]},
+        "grants": [
+            {"src": ["alice@"], "dst": ["10.1.0.0/16"], "ip": ["*"], "via": ["tag:left"]},
+            {"src": ["bob@"], "dst": ["10.1.0.0/16", "tag:left"], "ip": ["*"]},
+        ],
+    }"""
+    left = {"tags": ("tag:left",), "user_id": None, "online": True}
+    viewers = (node(1, online=True), node(2, user_id=2, online=True))
+    routers = (router(3, "10.1.0.0/16", online=True), *(router(n, "10.1.0.0/16", **left) for n in (4, 5)))
+    old = with_policy_text(with_nodes(tailnet("alice", "bob"), *viewers, *routers), text)
+    new = with_silent(old, frozenset({4}))
+    assert (old.primaries, len(new.silent)) == (new.primaries, 1)
+    routes = {
+        peer["ID"]: "10.1.0.0/16" in peer["AllowedIPs"]
+        for peer in said(old, new, touched=frozenset())["PeersChanged"]
+    }
+    assert routes == {4: False, 5: True}
+    assert said(old, new, viewer=2, touched=frozenset()) is None
 
 
 def test_a_route_that_is_approved_reaches_those_who_may_use_it() -> None:
