@@ -310,6 +310,7 @@ def _writer(
         nodes=kept.nodes,
         last_ids=kept.last_ids,
         preferences=kept.preferences,
+        elections=kept.elections,
         now=clock.now(),
     )
     log.info("state loaded users=%d nodes=%d", len(kept.users), len(kept.nodes))

@@ -260,6 +260,14 @@ class Preferences:
     choices: Choices = NO_CHOICES
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elections:
+    """Who won the routes that several routers have; there is one row of it. `held` as state/elections.py writes it."""
+
+    id: int = 1
+    held: tuple[str, ...] = ()
+
+
 # What nobody has decided yet.
 NO_PREFERENCES: Final = Preferences()
 
@@ -288,6 +296,7 @@ Record = (
     | Node
     | PolicyText
     | Preferences
+    | Elections
     | AuditEvent
 )
 

@@ -58,6 +58,7 @@ class Loaded:
     nodes: tuple[Node, ...]
     policy: PolicyText | None
     preferences: Preferences
+    elections: tuple[str, ...]
     last_ids: dict[Counter, int]
 
 
@@ -86,6 +87,7 @@ class Database:
             nodes = (await connection.execute(select(tables.nodes))).all()
             counters = (await connection.execute(select(tables.counters))).all()
             preferences = (await connection.execute(select(tables.preferences))).one()
+            elections = (await connection.execute(select(tables.elections))).one()
         policy = await self.policy_before(None)
         last = {Counter(row.name): row.value for row in counters}
         return Loaded(
@@ -98,6 +100,7 @@ class Database:
             nodes=tuple(tables.node_of(row, now) for row in nodes),
             policy=policy,
             preferences=tables.preferences_of(preferences),
+            elections=elections.held,
             last_ids={counter: last.get(counter, 0) for counter in Counter},
         )
 

@@ -40,6 +40,7 @@ from headscale.records import (
     Change,
     Choices,
     Counter,
+    Elections,
     Node,
     OAuthClient,
     PolicyText,
@@ -300,6 +301,13 @@ preferences = Table(
     Column("choices", ChoicesJSON, nullable=False, server_default="{}"),
 )
 
+elections = Table(
+    "elections",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("held", Strings, nullable=False),
+)
+
 counters = Table(
     "counters",
     metadata,
@@ -329,6 +337,8 @@ def table_of(record: Record) -> Table:
             return policies
         case Preferences():
             return preferences
+        case Elections():
+            return elections
         case AuditEvent():
             return audit_events
 

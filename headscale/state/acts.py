@@ -17,6 +17,7 @@ from headscale.records import (
     AuditEvent,
     Change,
     Delete,
+    Elections,
     Insert,
     Node,
     OAuthClient,
@@ -154,7 +155,7 @@ def kept(snapshot: Snapshot, record: Record) -> Record | None:
             return snapshot.preferences
         case PolicyText():
             return snapshot.policy_text
-        case AuditEvent():
+        case Elections() | AuditEvent():
             return None
 
 

@@ -19,6 +19,7 @@ from headscale.records import (
     User,
     Webhook,
 )
+from headscale.state.elections import with_elections
 from headscale.state.settings import in_force
 from headscale.state.snapshot import (
     Snapshot,
@@ -47,6 +48,7 @@ def restore(
     access_tokens: Iterable[AccessToken] = (),
     last_ids: Mapping[Counter, int],
     preferences: Preferences = NO_PREFERENCES,
+    elections: Iterable[str] = (),
     now: datetime,
 ) -> Snapshot:
     """A snapshot of these records, without a policy; ids go on after the last ones ever handed out."""
@@ -69,8 +71,10 @@ def restore(
         snapshot = put_token(snapshot, token)
     for node in nodes:
         snapshot = put_record(snapshot, node)
+    kept = with_elections(snapshot, elections)
     return replace(
-        with_subjects(snapshot),
+        with_subjects(kept),
+        favourites=kept.favourites,  # of the policy that is read next
         preferences=preferences,
         webhooks=(hooks := Map({webhook.id: webhook for webhook in webhooks})),
         last_webhook_id=max([*hooks, last_ids.get(Counter.WEBHOOK, 0)]),

@@ -268,8 +268,8 @@ def drop_token(snapshot: Snapshot, token: AccessToken) -> Snapshot:
 def with_subjects(snapshot: Snapshot) -> Snapshot:
     """The snapshot whose policy is worked out anew for all users and nodes; without one, as at a start.
 
-    Each route goes to its lowest number among the routers that are online, or with none online among all: clients
-    that are back before their router should not lose their way to it.
+    Who is primary of a route stays so while no other router of it stands better. With nobody online and nobody elected
+    it goes to the lowest number: clients that are back before their router should not lose their way to it.
     """
     policy = compile_policy(
         None,
@@ -281,7 +281,10 @@ def with_subjects(snapshot: Snapshot) -> Snapshot:
         for route in _subnets(subject.routes):
             routers[route] = routers.get(route, frozenset()) | {subject.id}
     nodes = snapshot.nodes
-    primaries = {route: min([i for i in ids if nodes[i].online] or ids) for route, ids in routers.items()}
+    primaries = {
+        route: elect((nodes[i] for i in ids), snapshot.primaries.get(route)) or min(ids)
+        for route, ids in routers.items()
+    }
     return with_favourites(
         replace(
             snapshot,

@@ -20,6 +20,7 @@ from headscale.counts import WriterCounts
 from headscale.errors import HeadscaleError, Unavailable
 from headscale.records import Advance, Counter, Update, Write
 from headscale.state.effect import Effect, Moment, Step
+from headscale.state.elections import election_writes
 from headscale.state.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -127,7 +128,8 @@ class Writer:
                 decided.append((waiting, effect))
         known = self._clock.monotonic()
         try:
-            await self._commit([write for _, effect in decided for write in effect.writes])
+            writes = [write for _, effect in decided for write in effect.writes]
+            await self._commit([*writes, *election_writes(self.snapshot, working)])
         except Exception:
             log.exception("commit failed: %d changes were not made", len(decided))
             self.counts.failed_commits += 1

@@ -12,6 +12,7 @@ import pytest
 
 from harness.clients.fake import MapStream
 from harness.clients.netmap import Json
+from harness.clients.session import SessionClosed
 from tests.integration.fakes import PATIENCE_S, Enrolled, Tailnet, registered, until
 from tests.integration.test_asks import answering
 from tests.integration.test_dns import serving
@@ -41,7 +42,7 @@ class Router:
         """Away, and no longer online once the grace is over."""
         if self._reader is not None:
             self._reader.cancel()
-            with suppress(asyncio.CancelledError):
+            with suppress(asyncio.CancelledError, SessionClosed):  # when the server went first
                 await self._reader
         if self.stream is not None:
             self.stream.close()
@@ -181,6 +182,18 @@ async def test_a_drained_router_hands_over_at_once(place: Place) -> None:
     await place.tailnet.server.call("POST", f"node/{place.one.enrolled.id}/approve_routes", {"routes": []})
     await until(place.watching, lambda m: NET in m.peers[place.two.enrolled.id]["AllowedIPs"])
     assert NET not in place.watching.netmap.peers[place.one.enrolled.id]["AllowedIPs"]
+
+
+async def test_a_restart_of_the_server_moves_no_route(place: Place) -> None:
+    """Not even back to the router with the lower number, which was there first."""
+    await place.seen_through(place.one)
+    await place.one.stop()
+    await place.seen_through(place.two)
+    await place.one.start()
+    await place.tailnet.until(lambda: place.tailnet.node(place.one.enrolled.id).online)  # type: ignore[union-attr]
+    await place.tailnet.server.stop()
+    await place.tailnet.server.start()
+    assert place.primary() == place.two.enrolled.id
 
 
 async def test_probes_can_be_switched_off() -> None:
