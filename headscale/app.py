@@ -67,6 +67,7 @@ from headscale.sources.relays import DerpSource
 from headscale.state.imported import ImportedKeys
 from headscale.state.preferences import let_waiting_in
 from headscale.state.restore import restore
+from headscale.state.wireguard import provide
 from headscale.state.writer import Writer
 from headscale.tailcfg.derpmap import DERPMap
 from headscale.tailcfg.dns import DNSRecord
@@ -148,6 +149,7 @@ async def running(
         policy = PolicySource(writer, config.policy)
         await policy.start(kept.policy, database.policy_before)
         await writer.apply(let_waiting_in)
+        await writer.apply(partial(provide, peers=config.wireguard_peers))
         presence.expect()
         sealer = Sealer(server_key)
         webhooks = Webhooks(writer, sealer, clock)

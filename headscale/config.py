@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Final
 
-from headscale.records import TailnetSettings
+from headscale.records import TailnetSettings, WireGuardPeer
 
 EMBEDDED_REGION_ID: Final = 999
 # How long a login waits for somebody to vouch, and how many do at once.
@@ -171,4 +171,5 @@ class Config:
     cli_address: str = ""
     cli_api_key: str = field(default="", repr=False)
     cli_insecure: bool = False
+    wireguard_peers: tuple[WireGuardPeer, ...] = ()
     later: tuple[str, ...] = field(default=())

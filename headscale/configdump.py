@@ -1,12 +1,14 @@
 """The configuration in force, written as a configuration file has it; secrets are masked."""
 
+import base64
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from headscale.config import Certificates, Config, DNSCommand, DNSUpdates, EmbeddedDERP, Listen, OIDCProvider
-from headscale.records import DNSSettings, TailnetSettings
+from headscale.records import DNSSettings, TailnetSettings, WireGuardPeer
+from headscale.tailcfg.hostinfo import Location
 
 MASK: Final = "********"
 
@@ -65,6 +67,7 @@ def _keys(config: Config) -> dict[str, Any]:
         "dns.extra_records_path": str(config.extra_records_path) if config.extra_records_path else None,
         **_certificates(config.certificates),
         **_oidc(config.oidc),
+        "wireguard_peers": [_wireguard(peer) for peer in config.wireguard_peers],
         "unix_socket": str(config.unix_socket),
         "unix_socket_permission": f"{config.unix_socket_mode:04o}",
         "cli.timeout": _duration(config.cli_timeout),
@@ -120,6 +123,22 @@ def _dns(dns: DNSSettings) -> Mapping[str, Any]:
         "dns.extra_records": [
             {"name": record.name, "type": record.type, "value": record.value} for record in dns.extra_records
         ],
+    }
+
+
+def _wireguard(peer: WireGuardPeer) -> Mapping[str, Any]:
+    place = peer.location or Location()
+    return {
+        "name": peer.name,
+        "public_key": base64.b64encode(bytes.fromhex(peer.public_key.partition(":")[2])).decode(),
+        "endpoints": list(peer.endpoints),
+        "tags": list(peer.tags),
+        "routes": list(peer.routes),
+        "dns": list(peer.dns),
+        "country": place.country,
+        "country_code": place.country_code,
+        "city": place.city,
+        "city_code": place.city_code,
     }
 
 

@@ -36,6 +36,7 @@ from headscale.configdns import dns_settings, extra_records_path
 from headscale.configkeys import CHOOSABLE, KEYS, OTHER_PREFIXES, OTHER_VARIABLES, REMOVED, variable_of
 from headscale.configoidc import oidc_providers, plain_issuer
 from headscale.configvalues import read_value
+from headscale.configwireguard import wireguard_peers
 from headscale.errors import Malformed
 from headscale.records import Allocation, TailnetSettings
 
@@ -236,6 +237,7 @@ def _assemble(
         policy=_policy(values),
         login_lifetime=_above_zero(values, "tuning.register_cache_expiration", LOGIN_LIFETIME),
         logins_max=_above_zero(values, "tuning.register_cache_max_entries", LOGINS_MAX),
+        wireguard_peers=wireguard_peers(values),
         log_level=values.get("log.level", "info"),
         log_json=values.get("log.format", "text") == "json",
         cli_timeout=values.get("cli.timeout", timedelta(seconds=5)),

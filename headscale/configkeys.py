@@ -124,6 +124,7 @@ _NOW: Final = (
     Key("oidc.groups_in_policy", Kind.FLAG),
     Key("oidc.recheck_interval", Kind.DURATION),
     Key("oidc.others", Kind.RECORDS),
+    Key("wireguard_peers", Kind.RECORDS),
     Key("unix_socket", Kind.PATH),
     Key("unix_socket_permission", Kind.MODE),
     Key("cli.timeout", Kind.DURATION),

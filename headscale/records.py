@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from headscale.keys import DiscoKey, MachineKey, NodeKey
 from headscale.tailcfg.dns import DNSRecord
-from headscale.tailcfg.hostinfo import Hostinfo
+from headscale.tailcfg.hostinfo import Hostinfo, Location
 
 Address = IPv4Address | IPv6Address
 AttributeValue = str | int | float | bool
@@ -30,6 +30,8 @@ class RegisterMethod(StrEnum):
     AUTH_KEY = "authkey"
     CLI = "cli"
     OIDC = "oidc"
+    CONFIG = "config"
+    """Never by itself: the configuration names it (`wireguard_peers`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +158,7 @@ class Node:
 
     `expired` and `ending` (its key ends soon) are flags and not comparisons with the clock, so that a node's rendering
     changes only with the node; they are not kept. `online` is, so that a restart of the server takes nobody away who is
-    about to come back.
+    about to come back. `exit_dns` are the resolvers for those who use a WireGuard-only node as their exit.
     """
 
     id: int
@@ -184,6 +186,12 @@ class Node:
     expired: bool = False
     ending: bool = False
     cap_version: int = 0
+    exit_dns: tuple[str, ...] = ()
+
+    @property
+    def is_wireguard_only(self) -> bool:
+        """Whether a plain WireGuard server stands behind it, and no client."""
+        return self.register_method is RegisterMethod.CONFIG
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -194,6 +202,19 @@ class Node:
     def home_derp(self) -> int:
         """The relay region where peers find this node; 0 while the client has not measured one."""
         return self.hostinfo.net_info.preferred_derp if self.hostinfo.net_info else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireGuardPeer:
+    """A plain WireGuard server as the configuration names it. `endpoints` are `address:port`, `dns` IP addresses."""
+
+    name: str
+    public_key: NodeKey
+    endpoints: tuple[str, ...]
+    tags: tuple[str, ...]
+    routes: tuple[str, ...]
+    dns: tuple[str, ...] = ()
+    location: Location | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from headscale.sources.policy import PolicySource
 from headscale.sources.records import RecordSource
 from headscale.sources.relays import DerpSource
 from headscale.state.settings import configure
+from headscale.state.wireguard import provide
 from headscale.state.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class Reloader:
                 return
             logs.set_level(wanted.log_level)
             await self._settings(wanted)
+            await self._wireguard_peers(wanted)
             await self._extra_records(wanted)
             await self._derp_sources(wanted)
             self._sign_in.use(wanted.oidc)
@@ -92,6 +94,13 @@ class Reloader:
                 log.info("settings changed: every client is told")
         except HeadscaleError as problem:
             log.error("SIGHUP: the settings stay as they are: %s", problem)
+
+    async def _wireguard_peers(self, wanted: Config) -> None:
+        try:
+            if changed := await self._writer.apply(partial(provide, peers=wanted.wireguard_peers)):
+                log.info("WireGuard peers changed count=%d", changed)
+        except HeadscaleError as problem:
+            log.error("SIGHUP: the WireGuard peers stay as they are: %s", problem)
 
     async def _extra_records(self, wanted: Config) -> None:
         try:

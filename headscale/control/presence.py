@@ -34,7 +34,8 @@ class Presence:
 
     def expect(self) -> None:
         """At a start: who was online when the server ended has a while to come back."""
-        self._expected = {node.id for node in self._writer.snapshot.nodes.values() if node.online}
+        nodes = self._writer.snapshot.nodes.values()
+        self._expected = {node.id for node in nodes if node.online and not node.is_wireguard_only}
         if self._expected:
             self._waiting = asyncio.create_task(self._after_restart())
 

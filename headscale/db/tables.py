@@ -243,6 +243,7 @@ nodes = Table(
     Column("authorized", Boolean, nullable=False, server_default=true()),
     Column("online", Boolean, nullable=False, server_default=false()),
     Column("cap_version", Integer, nullable=False, server_default="0"),
+    Column("exit_dns", Strings, nullable=False, server_default="[]"),
     Column("register_method", String(16), nullable=False),
     Column("auth_key_id", ForeignKey("pre_auth_keys.id")),
     Column("approved_routes", Strings, nullable=False),

@@ -6,7 +6,7 @@ JSON escape in it (protocol notes in docs/protocol.md), so what would need one i
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import structs
@@ -16,6 +16,7 @@ from headscale.mapper.view import NO_WAYS, Look, Ways, peer_look
 from headscale.records import TAGGED_DISPLAY, TAGGED_LOGIN, TAGGED_USER_ID, Node, TailnetSettings, User
 from headscale.state.snapshot import Snapshot
 from headscale.tailcfg import node as wire
+from headscale.tailcfg.dns import Resolver
 from headscale.tailcfg.hostinfo import Hostinfo, Service
 
 # Where a relay region is written as an address: clients before capability version 111 read only this.
@@ -90,7 +91,8 @@ def _node(settings: TailnetSettings, node: Node, look: Look, ways: Ways) -> wire
         addresses=addresses,
         allowed_ips=(*addresses, *map(str, ways.routes)),
         endpoints=node.endpoints,
-        hostinfo=shared_hostinfo(node.hostinfo),
+        # Where it is, a client cannot say of itself.
+        hostinfo=shared_hostinfo(node.hostinfo, node.hostinfo.location if node.is_wireguard_only else None),
         key_expiry=node.expiry,
         disco_key="" if is_zero(node.disco_key) else node.disco_key,
         derp=f"{DERP_MAGIC}:{node.home_derp}" if node.home_derp else "",
@@ -103,6 +105,8 @@ def _node(settings: TailnetSettings, node: Node, look: Look, ways: Ways) -> wire
         online=node.online,
         machine_authorized=node.authorized,
         expired=node.expired,
+        is_wireguard_only=node.is_wireguard_only,
+        exit_node_dns_resolvers=tuple(Resolver(address) for address in node.exit_dns),
     )
 
 
@@ -120,7 +124,7 @@ def _capabilities(settings: TailnetSettings) -> wire.CapMap:
     return capabilities
 
 
-def shared_hostinfo(hostinfo: Hostinfo) -> Hostinfo:
+def shared_hostinfo(hostinfo: Hostinfo, location: dict[str, Any] | None = None) -> Hostinfo:
     """What peers need of a client's description; what it says about its owner and hardware stays here."""
     return Hostinfo(
         os=plain(hostinfo.os),
@@ -132,6 +136,7 @@ def shared_hostinfo(hostinfo: Hostinfo) -> Hostinfo:
         ssh_host_keys=tuple(map(plain, hostinfo.ssh_host_keys)),
         app_connector=hostinfo.app_connector,
         peer_relay=hostinfo.peer_relay,
+        location=location,
     )
 
 

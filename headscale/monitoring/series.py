@@ -30,6 +30,7 @@ METHODS: Final = {
     RegisterMethod.AUTH_KEY: "REGISTER_METHOD_AUTH_KEY",
     RegisterMethod.CLI: "REGISTER_METHOD_CLI",
     RegisterMethod.OIDC: "REGISTER_METHOD_OIDC",
+    RegisterMethod.CONFIG: "REGISTER_METHOD_UNSPECIFIED",
 }
 _Lines = tuple[str, ...]
 

@@ -12,7 +12,7 @@ from headscale.policy.compiled import Compiled
 from headscale.policy.subjects import EXIT_ROUTES
 from headscale.records import Node, Update
 from headscale.state.effect import Effect, Moment
-from headscale.state.nodes import find_node
+from headscale.state.nodes import own_node
 from headscale.state.routes import ADVERTISED_MAX, network_of, plain_routes, with_approvals
 from headscale.state.snapshot import Snapshot, put_node
 from headscale.state.subjects import subject_of
@@ -39,7 +39,7 @@ def approve_routes(
 
     One exit route stands for both families. Raises Malformed for what is no prefix, NotFound for no node.
     """
-    node = find_node(snapshot, node_id)
+    node = own_node(snapshot, node_id)
     wanted = check_routes(routes)
     exits = {str(route) for route in EXIT_ROUTES}
     if not exits.isdisjoint(wanted):

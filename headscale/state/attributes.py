@@ -9,7 +9,7 @@ from typing import Final
 from headscale.errors import Malformed
 from headscale.records import AttributeValue, Node, Update
 from headscale.state.effect import Effect, Moment
-from headscale.state.nodes import find_node
+from headscale.state.nodes import own_node
 from headscale.state.snapshot import Snapshot, put_node
 
 # Names and sizes are those of the hosted service's device attributes; others than custom: are the server's to say.
@@ -32,7 +32,7 @@ def set_attributes_of(
     """As `set_attributes`, for several nodes: all or none."""
     after, changed = snapshot, list[Node]()
     for node_id, update in updates.items():
-        node = find_node(snapshot, node_id)
+        node = own_node(snapshot, node_id)
         updated = replace(node, attributes=_updated(node, update))
         if updated.attributes != node.attributes:
             after = put_node(after, updated)

@@ -22,9 +22,17 @@ def find_node(snapshot: Snapshot, node_id: int) -> Node:
     return node
 
 
+def own_node(snapshot: Snapshot, node_id: int) -> Node:
+    """The node with this id, to be changed; raises NotFound, and Conflict for one that the configuration describes."""
+    node = find_node(snapshot, node_id)
+    if node.is_wireguard_only:
+        raise Conflict(f"node {node_id} stands under wireguard_peers in the configuration: change it there")
+    return node
+
+
 def rename_node(snapshot: Snapshot, moment: Moment, *, node_id: int, name: str) -> Effect[Node]:
     """Another given name, exactly as asked: an administrator's choice is refused rather than mended."""
-    node = find_node(snapshot, node_id)
+    node = own_node(snapshot, node_id)
     label = check_label(name)
     holder = snapshot.node_by_name.get(label)
     if holder == node_id:
@@ -36,7 +44,7 @@ def rename_node(snapshot: Snapshot, moment: Moment, *, node_id: int, name: str) 
 
 def expire_node(snapshot: Snapshot, moment: Moment, *, node_id: int, expiry: datetime | None) -> Effect[Node]:
     """The node's key ends at `expiry`, past or future; None means that it never ends."""
-    node = find_node(snapshot, node_id)
+    node = own_node(snapshot, node_id)
     return _changed(
         snapshot,
         replace(node, expiry=expiry, expired=expiry is not None and expiry <= moment.now),
@@ -45,7 +53,7 @@ def expire_node(snapshot: Snapshot, moment: Moment, *, node_id: int, expiry: dat
 
 def delete_node(snapshot: Snapshot, moment: Moment, *, node_id: int) -> Effect[Node]:
     """The node is gone for everyone; its addresses rest before they are given out again."""
-    node = find_node(snapshot, node_id)
+    node = own_node(snapshot, node_id)
     return Effect(drop_node(snapshot, node, moment.now), node, (Delete(node),), frozenset({node.id}))
 
 

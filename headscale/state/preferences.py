@@ -6,7 +6,7 @@ from typing import TypeVar
 from headscale.errors import Conflict
 from headscale.records import Node, Preferences, Update, Write
 from headscale.state.effect import Effect, Moment
-from headscale.state.nodes import find_node
+from headscale.state.nodes import own_node
 from headscale.state.snapshot import Snapshot, put_node
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ def let_waiting_in(snapshot: Snapshot, moment: Moment) -> Effect[None]:
 
 def authorize_node(snapshot: Snapshot, moment: Moment, *, node_id: int, on: bool = True) -> Effect[Node]:
     """An administrator lets the node in, or makes it wait again: it sees nobody then, and nobody sees it."""
-    node = find_node(snapshot, node_id)
+    node = own_node(snapshot, node_id)
     if node.authorized == on:
         return Effect(snapshot, node)
     changed = replace(node, authorized=on)

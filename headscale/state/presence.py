@@ -27,7 +27,7 @@ def stay_away(snapshot: Snapshot, moment: Moment, *, node_ids: frozenset[int]) -
     gone = tuple(
         replace(node, online=False, last_seen=max(node.last_seen or node.created_at, snapshot.started_at))
         for node in known
-        if node is not None and node.online
+        if node is not None and node.online and not node.is_wireguard_only
     )
     after = snapshot
     for node in gone:

@@ -7,7 +7,7 @@ from headscale.errors import Conflict, Malformed
 from headscale.records import Node, Update
 from headscale.state.addresses import REST, is_given
 from headscale.state.effect import Effect, Moment
-from headscale.state.nodes import find_node
+from headscale.state.nodes import own_node
 from headscale.state.snapshot import Snapshot, put_node
 
 
@@ -16,7 +16,7 @@ def set_ipv4(snapshot: Snapshot, moment: Moment, *, node_id: int, address: IPv4A
 
     Raises Malformed for one that no node may have, Conflict for one that is another's, or was until just now.
     """
-    node = find_node(snapshot, node_id)
+    node = own_node(snapshot, node_id)
     if node.ipv4 == address:
         return Effect(snapshot, node)
     prefix = snapshot.settings.prefix_v4

@@ -21,7 +21,7 @@ from headscale.errors import Conflict, Malformed, Refused
 from headscale.records import Node, PreAuthKey, Update
 from headscale.state.approvals import approved
 from headscale.state.effect import Effect, Moment
-from headscale.state.nodes import find_node
+from headscale.state.nodes import own_node
 from headscale.state.snapshot import Snapshot, put_node
 
 # As many as anybody uses; each of them is looked up in the policy, and peers are told of them.
@@ -78,7 +78,7 @@ def set_tags(snapshot: Snapshot, moment: Moment, *, node_id: int, tags: Iterable
     Its key does not end any more, as no tagged node's does; one that has ended stays so. Raises Malformed for tags
     that are none or that the policy does not define, Conflict when the machine has a tagged node already.
     """
-    node = find_node(snapshot, node_id)
+    node = own_node(snapshot, node_id)
     wanted = plain_tags(tags)
     if not wanted:
         raise Malformed("a node cannot lose all its tags: log it in again as a user to make it that user's")

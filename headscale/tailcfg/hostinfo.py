@@ -35,6 +35,18 @@ class Service(msgspec.Struct, frozen=True, omit_defaults=True, rename=wire_names
     description: str = ""
 
 
+class Location(msgspec.Struct, frozen=True, omit_defaults=True, rename=wire_names({})):
+    """Where an exit node stands, for people who pick one; codes are upper case (SE, GOT)."""
+
+    country: str = ""
+    country_code: str = ""
+    city: str = ""
+    city_code: str = ""
+    latitude: float = 0
+    longitude: float = 0
+    priority: int = 0
+
+
 class Hostinfo(msgspec.Struct, frozen=True, omit_defaults=True, rename=wire_names({})):
     """The client's description of itself. Fields that only travel through are kept as plain JSON values."""
 

@@ -5,6 +5,7 @@ from datetime import datetime
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from headscale.tailcfg.dns import Resolver
 from headscale.tailcfg.hostinfo import Hostinfo
 from headscale.tailcfg.names import wire_names
 
@@ -21,6 +22,8 @@ _NAMES = wire_names(
         "home_derp": "HomeDERP",
         "derp_region": "DERPRegion",
         "profile_pic_url": "ProfilePicURL",
+        "is_wireguard_only": "IsWireGuardOnly",
+        "exit_node_dns_resolvers": "ExitNodeDNSResolvers",
     }
 )
 
@@ -54,6 +57,8 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True, rename=_NAMES):
     online: bool | UnsetType = UNSET
     machine_authorized: bool = False
     expired: bool = False
+    is_wireguard_only: bool = False
+    exit_node_dns_resolvers: tuple[Resolver, ...] = ()
     cap_map: CapMap | UnsetType = UNSET
 
 

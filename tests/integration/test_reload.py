@@ -107,6 +107,23 @@ async def test_clients_learn_what_changed(reloading: Reloading, stream: MapStrea
         await until(stream, holds)
 
 
+async def test_wireguard_peers_come_change_and_go(reloading: Reloading, stream: MapStream) -> None:
+    peer = {
+        "name": "sto1",
+        "public_key": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+        "endpoints": ["192.0.2.1:51820"],
+        "tags": ["tag:vpn"],
+    }
+    await reloading.reload({**FIRST, "wireguard_peers": [peer]}, says="WireGuard peers changed count=1")
+    await until(stream, lambda m: [p["Name"] for p in m.peers.values()] == ["sto1.first.example."])
+    (number,) = stream.netmap.peers
+    moved = {**peer, "endpoints": ["192.0.2.2:51820"]}
+    await reloading.reload({**FIRST, "wireguard_peers": [moved]}, says="WireGuard peers changed count=1")
+    await until(stream, lambda m: m.peers[number]["Endpoints"] == ["192.0.2.2:51820"])
+    await reloading.reload(FIRST, says="WireGuard peers changed count=1")
+    await until(stream, lambda m: not m.peers)
+
+
 async def test_the_policy_may_come_from_a_file_from_now_on(reloading: Reloading, stream: MapStream) -> None:
     await reloading.reload({**FIRST, "policy.path": "policy.json"}, says=READ)
     assert (await reloading.server.call("GET", "policy"))["policy"] == POLICY
@@ -158,6 +175,7 @@ async def test_the_level_of_the_log_follows(reloading: Reloading) -> None:
 def test_every_part_of_the_configuration_is_either_reloaded_or_named() -> None:
     at_once = {
         *("source", "derp_sources", "tailnet", "extra_records_path", "policy", "log_level", "later", "oidc"),
+        "wireguard_peers",
         *("cli_timeout", "cli_address", "cli_api_key", "cli_insecure"),  # of no concern to the server
     }
     assert {field.name for field in fields(Config)} == AT_START.keys() | at_once

@@ -83,6 +83,7 @@ _METHODS = {
     records.RegisterMethod.AUTH_KEY: "REGISTER_METHOD_AUTH_KEY",
     records.RegisterMethod.CLI: "REGISTER_METHOD_CLI",
     records.RegisterMethod.OIDC: "REGISTER_METHOD_OIDC",
+    records.RegisterMethod.CONFIG: "REGISTER_METHOD_UNSPECIFIED",
 }
 # Of a node that is none yet.
 UNSPECIFIED = "REGISTER_METHOD_UNSPECIFIED"
