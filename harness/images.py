@@ -125,6 +125,12 @@ class ClientImages:
             return ClientImage(official, {"tailscale": "tailscale", "tailscaled": "tailscaled"})
         return None
 
+    def tools(self) -> str:
+        """An image with `ip` and `iptables`, for machines without a client."""
+        with self._lock:
+            published = self._published(RELEASES[-1])
+            return published.reference if published is not None else self.base()
+
     def base(self) -> str:
         """A small Debian in the engine, made and imported at first use."""
         inputs = {"suite": SUITE, "packages": ",".join(PACKAGES), "without": ",".join(LEFT_OUT)}

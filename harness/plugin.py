@@ -43,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--backend",
-        choices=("container", "process"),
+        choices=("container", "netns", "process"),
         help="where clients run; by default containers when a Docker engine answers, else processes",
     )
     group.addoption(

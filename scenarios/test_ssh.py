@@ -22,7 +22,7 @@ from harness.servers.identity import IdentityProvider
 from harness.shells import SERVE, add_account, command, host_of, is_held, is_refused, logs_in_as
 from harness.tailnet import Tailnet
 
-pytestmark = pytest.mark.needs(Capability.TUN)
+pytestmark = [pytest.mark.needs(Capability.TUN), pytest.mark.needs(Capability.ACCOUNTS)]
 
 ALL = {"action": "accept", "src": ["*"], "dst": ["*:*"]}
 # The client notices a recorder that is gone when there is something to record.

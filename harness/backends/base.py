@@ -18,6 +18,10 @@ class Capability(StrEnum):
     """The machine's own packet filter can be changed."""
     IPV6 = "ipv6"
     """Machines also have IPv6 addresses outside the tailnet."""
+    ACCOUNTS = "accounts"
+    """A machine has users and home folders of its own, for people who log in there."""
+    SEGMENTS = "segments"
+    """There may be LANs beside the internet, and machines that stand in several of them."""
 
 
 @dataclass(frozen=True, slots=True)

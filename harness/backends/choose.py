@@ -10,7 +10,7 @@ from harness.errors import HarnessError, Missing
 from harness.progress import Report, to_stderr
 from harness.provision import Provisioner
 
-NAMES = ("container", "process")
+NAMES = ("container", "netns", "process")
 
 
 def choose(
@@ -24,6 +24,8 @@ def choose(
     provisioner = Provisioner(cache, report=report, environ=environ)
     if name == "process":
         return ProcessBackend(provisioner, why="it was asked for")
+    if name == "netns":
+        return _netns(provisioner, report)
     if name not in (None, "container"):
         raise HarnessError(f"backend {name!r} is not known; known are {', '.join(NAMES)}")
     try:
@@ -37,6 +39,16 @@ def choose(
 
 
 def _container(provisioner: Provisioner, cache: Cache, report: Report, *, why: str) -> Backend:
-    from harness.backends import container  # knows Docker; a machine without it must not need the packages
+    from harness.backends import (  # know Docker; a machine without it must not need the packages
+        container,
+        engine,
+    )
 
-    return container.ContainerBackend(container.connect(), provisioner, cache, report=report, why=why)
+    return container.ContainerBackend(engine.connect(), provisioner, cache, report=report, why=why)
+
+
+def _netns(provisioner: Provisioner, report: Report) -> Backend:
+    from harness.backends import namespaces, netns  # Linux alone has them
+
+    namespaces.check_usable()
+    return netns.NetnsBackend(provisioner, report=report, why="it was asked for")

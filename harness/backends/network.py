@@ -6,10 +6,12 @@ A backend only decides how an agent comes to run somewhere; everything that happ
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
 from harness.backends.base import Capability
 from harness.backends.machine import Machine
+from harness.backends.segment import Segment, Version
 from harness.provision import Provisioner
 from harness.versions import Release
 
@@ -32,14 +34,37 @@ class Network(AbstractAsyncContextManager["Network"], Protocol):
     def host_address(self) -> str:
         """The host's address in this network, to bind services to that machines must reach."""
 
-    async def machine(self, name: str, release: Release) -> Machine:
-        """A started machine with the programs of that release."""
+    @property
+    def internet(self) -> Segment:
+        """Where the host stands, at the first address, and every machine that is put nowhere else."""
+
+    async def segment(
+        self, name: str, *, ipv4: IPv4Network | None = None, ipv6: IPv6Network | None = None
+    ) -> Segment:
+        """A new LAN with these addresses, to which no way leads. Capability.SEGMENTS, as what follows."""
+
+    async def machine(self, name: str, release: Release, *, on: Sequence[Segment] = ()) -> Machine:
+        """A started machine with the programs of that release, on these segments; none stands for the internet."""
+
+    async def host(self, name: str, *, on: Sequence[Segment] = ()) -> Machine:
+        """A started machine without a client: it has nothing but the agent."""
+
+    async def attach(self, machine: Machine, segment: Segment) -> None:
+        """Plug the machine in there too."""
+
+    async def detach(self, machine: Machine, segment: Segment) -> None:
+        """Pull the machine's plug there."""
+
+    async def route(self, prefix: IPv4Network | IPv6Network, *, via: str) -> None:
+        """The host's way to a LAN whose addresses the internet sees: by the router at this address in the internet."""
 
     async def machine_of(self, name: str, image: str) -> Machine:
         """A started machine from a container image. Raises Unsupported where there are no containers."""
 
-    async def address_of(self, machine: Machine) -> str:
-        """The machine's IPv4 address in this network, for others on it."""
+    async def address_of(
+        self, machine: Machine, segment: Segment | None = None, *, version: Version = 4
+    ) -> str:
+        """The machine's address on the segment, for others on it; on the first that it is on when none is named."""
 
 
 class Backend(Protocol):

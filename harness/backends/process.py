@@ -12,10 +12,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from harness.backends.base import Capability
 from harness.backends.machine import AGENT_SOCKET, TAILSCALED_SOCKET, Layout, Machine
+from harness.backends.segment import INTERNET, Segment, Version
 from harness.errors import HarnessError, Unsupported
 from harness.provision import Provisioner
 from harness.versions import Release
@@ -23,6 +25,8 @@ from harness.versions import Release
 HOST = "127.0.0.1"
 
 CAPABILITIES: frozenset[Capability] = frozenset()
+
+NO_SEGMENTS = f"the process backend lacks {Capability.SEGMENTS}: its machines share the host's network"
 
 STOP_SECONDS = 10.0
 """The agent gives its programs 3 s twice before it ends."""
@@ -48,6 +52,12 @@ class ProcessLauncher:
             self._process.terminate()
             await self._reap(self._process)
 
+    async def end_of_input(self) -> None:
+        """As `stop`, where a signal would not come through to the agent."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            await self._reap(self._process)
+
     async def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
@@ -71,6 +81,7 @@ class ProcessNetwork:
         self.name = name
         self.capabilities = CAPABILITIES
         self.host_address = HOST
+        self.internet = Segment(INTERNET, IPv4Network("127.0.0.0/8"), None)
         self._provisioner = provisioner
         self._folder: Path | None = None
         self._machines: list[Machine] = []
@@ -88,7 +99,9 @@ class ProcessNetwork:
         if self._folder is not None:
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
-    async def machine(self, name: str, release: Release) -> Machine:
+    async def machine(self, name: str, release: Release, *, on: Sequence[Segment] = ()) -> Machine:
+        if on:
+            raise Unsupported(NO_SEGMENTS)
         if self._folder is None:
             raise HarnessError(f"network {self.name} is not entered")
         programs = await asyncio.to_thread(self._provisioner.programs, release)
@@ -121,7 +134,26 @@ class ProcessNetwork:
     async def machine_of(self, name: str, image: str) -> Machine:
         raise Unsupported(f"the process backend cannot run the image {image}: it needs a Docker engine")
 
-    async def address_of(self, machine: Machine) -> str:
+    async def segment(
+        self, name: str, *, ipv4: IPv4Network | None = None, ipv6: IPv6Network | None = None
+    ) -> Segment:
+        raise Unsupported(NO_SEGMENTS)
+
+    async def host(self, name: str, *, on: Sequence[Segment] = ()) -> Machine:
+        raise Unsupported(NO_SEGMENTS)
+
+    async def attach(self, machine: Machine, segment: Segment) -> None:
+        raise Unsupported(NO_SEGMENTS)
+
+    async def detach(self, machine: Machine, segment: Segment) -> None:
+        raise Unsupported(NO_SEGMENTS)
+
+    async def route(self, prefix: IPv4Network | IPv6Network, *, via: str) -> None:
+        raise Unsupported(NO_SEGMENTS)
+
+    async def address_of(
+        self, machine: Machine, segment: Segment | None = None, *, version: Version = 4
+    ) -> str:
         return HOST
 
 

@@ -38,5 +38,5 @@ def test_containers_that_were_asked_for_are_not_replaced(
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     """A typing error is not taken for a choice."""
-    with pytest.raises(HarnessError, match="known are container, process"):
+    with pytest.raises(HarnessError, match="known are container, netns, process"):
         choose("podman", report=silent)
