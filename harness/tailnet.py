@@ -164,15 +164,18 @@ class Tailnet:
 
     # ---- the clients' side
 
-    async def client(self, release: Release, *, name: str | None = None) -> Client:
-        """A started client that is not logged in."""
-        unique = name or f"c{next(self._numbers)}-{str(release).replace('.', '-')}"
-        machine = await self.network.machine(unique, release)
+    async def client(
+        self, release: Release, *, name: str | None = None, machine: Machine | None = None
+    ) -> Client:
+        """A started client that is not logged in, on a machine of its own or on this one."""
+        if machine is None:
+            unique = name or f"c{next(self._numbers)}-{str(release).replace('.', '-')}"
+            machine = await self.network.machine(unique, release)
         client = await start(machine, release, env=self._trust(machine))
         for service in self.services:
             await service.offer(client)
         self.clients.append(client)
-        self.history.record("client started", name=unique, release=str(release))
+        self.history.record("client started", name=machine.name, release=str(release))
         return client
 
     def _trust(self, machine: Machine) -> dict[str, str]:
@@ -218,12 +221,16 @@ class Tailnet:
         release: Release | None = None,
         *,
         name: str | None = None,
+        machine: Machine | None = None,
         extra: Sequence[str] = (),
         **key: Any,
     ) -> Client:
-        """A new client of this user, with a key of its own (the arguments are `auth_key`'s). `extra`: flags of `up`."""
+        """A new client of this user, with a key of its own (the arguments are `auth_key`'s). `extra`: flags of `up`.
+
+        A machine that is given must have the release's programs.
+        """
         made, drawn = await gather(
-            self.client(release or self._usual(), name=name), self.auth_key(user, **key)
+            self.client(release or self._usual(), name=name, machine=machine), self.auth_key(user, **key)
         )
         return await self.log_in(made, drawn, extra=extra)
 

@@ -235,6 +235,9 @@ async def running(
         await _listen(stack, main, config.listen, certificate)
         stack.push_async_callback(upgrade.close)
         stack.callback(fanout.end_all)
+        stack.push_async_callback(
+            presence.close
+        )  # before streams end, or a slow end would take nodes for gone
         if config.metrics_listen is not None:
             await _listen(stack, _secured(OperatorPages(vitals).application()), config.metrics_listen, None)
         await serve_api(stack, parts, path=config.unix_socket, mode=config.unix_socket_mode)

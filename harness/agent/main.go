@@ -118,6 +118,10 @@ func (a *agent) handle(op string, line []byte) (any, error) {
 		return decode(line, mirror)
 	case "probe":
 		return decode(line, probe)
+	case "mirror_streams":
+		return decode(line, mirrorStreams)
+	case "stream":
+		return decode(line, stream)
 	case "resolve":
 		return decode(line, resolve)
 	case "start":

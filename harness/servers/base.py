@@ -62,6 +62,8 @@ class ServerNode:
     tags: tuple[str, ...]
     routes: tuple[str, ...]
     """Those that are advertised and approved, exit routes included."""
+    serving: tuple[str, ...] = ()
+    """Those of them that go through this node now; exit routes do through any that has them."""
 
 
 class Admin(Protocol):
@@ -110,6 +112,9 @@ class Admin(Protocol):
 
     async def set_tags(self, node_id: str, tags: Sequence[str]) -> None:
         """The node has these tags and no owner. Raises AdminRefused with why not."""
+
+    async def approve_routes(self, node_id: str, routes: Sequence[str]) -> None:
+        """These routes of the node are approved, and no others."""
 
     async def let_in(self, login_id: str, user_name: str) -> None:
         """The device that waits with this login is in, as the user's. Raises AdminRefused with why not."""
@@ -214,6 +219,7 @@ def node_from_v1(node: dict[str, Any]) -> ServerNode:
         node_key=node["nodeKey"],
         tags=tuple(node.get("tags") or ()),
         routes=tuple(route for route in node.get("availableRoutes") or () if route in approved),
+        serving=tuple(node.get("subnetRoutes") or ()),
     )
 
 

@@ -88,6 +88,9 @@ class CommandAdmin:
     async def set_tags(self, node_id: str, tags: Sequence[str]) -> None:
         await self._call("nodes", "tag", "--identifier", node_id, "--tags", ",".join(tags))
 
+    async def approve_routes(self, node_id: str, routes: Sequence[str]) -> None:
+        await self._call("nodes", "approve-routes", "--identifier", node_id, "--routes", ",".join(routes))
+
     async def let_in(self, login_id: str, user_name: str) -> None:
         await self._call("auth", "register", "--auth-id", login_id, "--user", user_name)
 

@@ -84,6 +84,9 @@ class RestAdmin:
     async def set_tags(self, node_id: str, tags: Sequence[str]) -> None:
         await self.call("POST", f"node/{node_id}/tags", {"tags": list(tags)})
 
+    async def approve_routes(self, node_id: str, routes: Sequence[str]) -> None:
+        await self.call("POST", f"node/{node_id}/approve_routes", {"routes": list(routes)})
+
     async def let_in(self, login_id: str, user_name: str) -> None:
         await self.call("POST", "auth/register", {"authId": login_id, "user": user_name})
 

@@ -31,6 +31,7 @@ class Presence:
         self._leaving: dict[int, asyncio.Task[None]] = {}
         self._expected: set[int] = set()
         self._waiting: asyncio.Task[None] | None = None
+        self._closing = False
 
     def expect(self) -> None:
         """At a start: who was online when the server ended has a while to come back."""
@@ -49,12 +50,15 @@ class Presence:
     def closed(self, node_id: int) -> None:
         """A stream of this node ended."""
         self._streams[node_id] -= 1
-        if self._streams[node_id] <= 0:
-            del self._streams[node_id]
+        if self._streams[node_id] > 0:
+            return
+        del self._streams[node_id]
+        if not self._closing:
             self._leaving[node_id] = asyncio.create_task(self._leave_after_grace(node_id))
 
     async def close(self) -> None:
-        """Stop waiting: the server is going down, and who is online then is the next process's to say."""
+        """Nobody leaves any more: the server is going down, and who is online then is the next process's to say."""
+        self._closing = True
         tasks = [*self._leaving.values(), *([self._waiting] if self._waiting else [])]
         for task in tasks:
             task.cancel()
