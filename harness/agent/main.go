@@ -41,6 +41,8 @@ type agent struct {
 	whois    string // tailscaled's socket for asking who is behind a source address; empty: nobody is asked
 	programs *programs
 	echoes   *echoes
+	nats     nats
+	bound    boundSockets
 
 	mu    sync.Mutex
 	conns map[*conn]bool
@@ -124,6 +126,14 @@ func (a *agent) handle(op string, line []byte) (any, error) {
 		return decode(line, stream)
 	case "resolve":
 		return decode(line, resolve)
+	case "nat":
+		return decode(line, a.nats.start)
+	case "bind":
+		return decode(line, a.bound.bind)
+	case "send":
+		return decode(line, a.bound.send)
+	case "receive":
+		return decode(line, a.bound.receive)
 	case "start":
 		return decode(line, a.programs.start)
 	case "signal":

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +27,9 @@ SOCKET_PATH_LIMIT = 107
 AGENT_SOCKET = "agent.sock"
 
 TAILSCALED_SOCKET = "tailscaled.sock"
+
+
+Setting = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Machine:
         self._launcher = launcher
         self._connection: AgentConnection | None = None
         self._running: dict[str, asyncio.Future[int]] = {}
+        self._settings: list[Setting] = []
 
     @property
     def name(self) -> str:
@@ -89,6 +93,12 @@ class Machine:
         socket.unlink(missing_ok=True)  # of an earlier life: connecting to it would not wait for the new one
         await self._launcher.start()
         self._connection = await connect(socket, self._on_event, within=AGENT_START_SECONDS)
+        for setting in self._settings:
+            await setting()
+
+    def at_each_start(self, setting: Setting) -> None:
+        """From now on do this whenever the machine comes up, before programs are spawned: its routes, for example."""
+        self._settings.append(setting)
 
     async def stop(self) -> None:
         """End everything in good order. The data directory stays; `start` may follow."""

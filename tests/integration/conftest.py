@@ -1,13 +1,18 @@
 """The real server on loopback, and clients that move no packets."""
 
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
+from harness.backends.choose import choose
+from harness.backends.network import Network
+from harness.errors import BuildFailed, Missing
 from harness.servers.inprocess import InProcessServer
 from harness.servers.local import local_settings
+from harness.strict import unavailable
 from tests.integration.fakes import EPHEMERAL_TIMEOUT, GRACE, Enrolled, Join, Tailnet
 from tests.integration.people import Place, place
 
@@ -46,3 +51,16 @@ async def here() -> AsyncIterator[Place]:
     """A server whose people log in at an identity provider."""
     async with place() as made:
         yield made
+
+
+@pytest.fixture(params=("container", "netns"))
+async def segmented(request: pytest.FixtureRequest) -> AsyncIterator[Network]:
+    """A network that may have LANs, of each backend that has them and works here."""
+    try:
+        backend = choose(request.param)
+        await backend.prepare([])
+    except (Missing, BuildFailed) as error:
+        unavailable(f"{request.param} backend: {error}")
+    async with backend.network(uuid.uuid4().hex[:6]) as network:
+        yield network
+    await backend.close()

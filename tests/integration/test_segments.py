@@ -6,8 +6,7 @@ import os
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,36 +16,15 @@ import pytest
 from harness.backends.base import Capability
 from harness.backends.choose import choose
 from harness.backends.machine import Machine
-from harness.backends.network import Backend, Network
+from harness.backends.network import Network
 from harness.backends.segment import Segment, random_private, random_public, random_ula
-from harness.errors import BuildFailed, HarnessError, Missing, Unsupported
+from harness.errors import HarnessError, Missing, Unsupported
 from harness.strict import unavailable
 
 pytestmark = pytest.mark.timeout(600)  # the first run makes an image
 
 BRIEF = timedelta(seconds=5)
 PORT = 7
-
-WITH_SEGMENTS = ("container", "netns")
-
-
-@pytest.fixture(params=WITH_SEGMENTS)
-async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
-    """Each backend that has segments and works here."""
-    try:
-        chosen = choose(request.param)
-        await chosen.prepare([])
-    except (Missing, BuildFailed) as error:
-        unavailable(f"{request.param} backend: {error}")
-    yield chosen
-    await chosen.close()
-
-
-@pytest.fixture
-async def network(backend: Backend) -> AsyncIterator[Network]:
-    """A network of that backend."""
-    async with backend.network(uuid.uuid4().hex[:6]) as entered:
-        yield entered
 
 
 async def answering(network: Network, name: str, *on: Segment) -> Machine:
@@ -69,98 +47,101 @@ async def default_route(machine: Machine, via: str) -> None:
     assert done.code == 0, done.output
 
 
-async def test_a_lan_is_apart_from_the_internet(network: Network) -> None:
+async def test_a_lan_is_apart_from_the_internet(segmented: Network) -> None:
     """Two machines on it reach each other; from the internet and from another LAN nobody does."""
-    lan = await network.segment("lan", ipv4=random_private())
-    other = await network.segment("other", ipv4=random_private())
-    a, b = await answering(network, "a", lan), await answering(network, "b", lan)
-    outsider, stranger = await network.host("c"), await network.host("d", on=[other])
-    target = await network.address_of(b)
+    lan = await segmented.segment("lan", ipv4=random_private())
+    other = await segmented.segment("other", ipv4=random_private())
+    a, b = await answering(segmented, "a", lan), await answering(segmented, "b", lan)
+    outsider, stranger = await segmented.host("c"), await segmented.host("d", on=[other])
+    target = await segmented.address_of(b)
     assert lan.ipv4 is not None
     assert ip_address(target) in lan.ipv4
-    assert await source_seen(a, target) == await network.address_of(a)
+    assert await source_seen(a, target) == await segmented.address_of(a)
     for who in (outsider, stranger):
         assert await source_seen(who, target, within=0.5) is None
 
 
-async def test_a_machine_on_two_segments_forwards(network: Network) -> None:
+async def test_a_machine_on_two_segments_forwards(segmented: Network) -> None:
     """What it forwards arrives with the sender's own address, IPv4 and IPv6, across two LANs."""
-    near = await network.segment("near", ipv4=random_private(), ipv6=random_ula())
-    far = await network.segment("far", ipv4=random_public(), ipv6=random_ula())
-    a, b = await answering(network, "a", near), await answering(network, "b", far)
-    router = await network.host("router", on=[near, far])
-    await default_route(a, await network.address_of(router, near))
-    await default_route(b, await network.address_of(router, far))
-    await default_route(a, await network.address_of(router, near, version=6))
-    await default_route(b, await network.address_of(router, far, version=6))
+    near = await segmented.segment("near", ipv4=random_private(), ipv6=random_ula())
+    far = await segmented.segment("far", ipv4=random_public(), ipv6=random_ula())
+    a, b = await answering(segmented, "a", near), await answering(segmented, "b", far)
+    router = await segmented.host("router", on=[near, far])
+    await default_route(a, await segmented.address_of(router, near))
+    await default_route(b, await segmented.address_of(router, far))
+    await default_route(a, await segmented.address_of(router, near, version=6))
+    await default_route(b, await segmented.address_of(router, far, version=6))
     for version in (4, 6):
-        target = await network.address_of(b, version=version)
-        assert await source_seen(a, target) == await network.address_of(a, version=version)
+        target = await segmented.address_of(b, version=version)
+        assert await source_seen(a, target) == await segmented.address_of(a, version=version)
 
 
-async def test_the_host_reaches_into_a_lan_by_a_router(network: Network) -> None:
+async def test_the_host_reaches_into_a_lan_by_a_router(segmented: Network) -> None:
     """What serves at the host's address answers a machine whose packets come through a router as they are."""
-    lan = await network.segment("lan", ipv4=random_private())
+    lan = await segmented.segment("lan", ipv4=random_private())
     machine, router = (
-        await network.host("a", on=[lan]),
-        await network.host("router", on=[lan, network.internet]),
+        await segmented.host("a", on=[lan]),
+        await segmented.host("router", on=[lan, segmented.internet]),
     )
     assert lan.ipv4 is not None
-    await network.route(lan.ipv4, via=await network.address_of(router, network.internet))
-    await default_route(machine, await network.address_of(router, lan))
+    await segmented.route(lan.ipv4, via=await segmented.address_of(router, segmented.internet))
+    await default_route(machine, await segmented.address_of(router, lan))
     seen: list[str] = []
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen.append(writer.get_extra_info("peername")[0])
         writer.close()
 
-    server = await asyncio.start_server(answer, network.host_address, 0)
+    server = await asyncio.start_server(answer, segmented.host_address, 0)
     port = server.sockets[0].getsockname()[1]
-    where = {"network": "tcp", "address": network.host_address, "port": port, "socks": "", "nonce": "n"}
+    where = {"network": "tcp", "address": segmented.host_address, "port": port, "socks": "", "nonce": "n"}
     await machine.agent("probe", **where, timeout_ms=2000)
     server.close()
-    assert seen == [await network.address_of(machine)]
+    assert seen == [await segmented.address_of(machine)]
 
 
-async def test_a_machine_moves_from_one_lan_to_another(network: Network) -> None:
+async def test_a_machine_moves_from_one_lan_to_another(segmented: Network) -> None:
     """It has an address of the new one, is reached there, and no longer at the old one."""
     home, cafe = (
-        await network.segment("home", ipv4=random_private()),
-        await network.segment("cafe", ipv4=random_private()),
+        await segmented.segment("home", ipv4=random_private()),
+        await segmented.segment("cafe", ipv4=random_private()),
     )
-    mover = await answering(network, "mover", home)
-    at_home, at_cafe = await network.host("x", on=[home]), await network.host("y", on=[cafe])
-    before = await network.address_of(mover, home)
+    mover = await answering(segmented, "mover", home)
+    at_home, at_cafe = await segmented.host("x", on=[home]), await segmented.host("y", on=[cafe])
+    before = await segmented.address_of(mover, home)
     assert await source_seen(at_home, before) is not None
-    await network.detach(mover, home)
-    await network.attach(mover, cafe)
-    assert await source_seen(at_cafe, await network.address_of(mover, cafe)) is not None
+    await segmented.detach(mover, home)
+    await segmented.attach(mover, cafe)
+    assert await source_seen(at_cafe, await segmented.address_of(mover, cafe)) is not None
     assert await source_seen(at_home, before, within=0.5) is None
     with pytest.raises(HarnessError):
-        await network.address_of(mover, home)
+        await segmented.address_of(mover, home)
 
 
-async def test_an_address_stays_through_a_power_cut(network: Network) -> None:
+async def test_an_address_stays_through_a_power_cut(segmented: Network) -> None:
     """A machine that comes back is on the same segments, under the same addresses."""
-    lan = await network.segment("lan", ipv4=random_private(), ipv6=random_ula())
-    machine, other = await network.host("a", on=[lan, network.internet]), await network.host("b", on=[lan])
-    before = [await network.address_of(machine, segment) for segment in (lan, network.internet)]
+    lan = await segmented.segment("lan", ipv4=random_private(), ipv6=random_ula())
+    machine, other = (
+        await segmented.host("a", on=[lan, segmented.internet]),
+        await segmented.host("b", on=[lan]),
+    )
+    before = [await segmented.address_of(machine, segment) for segment in (lan, segmented.internet)]
     await machine.kill()
     await machine.start()
     await machine.agent("listen", host="", port=PORT)
-    assert [await network.address_of(machine, segment) for segment in (lan, network.internet)] == before
+    assert [await segmented.address_of(machine, segment) for segment in (lan, segmented.internet)] == before
     assert await source_seen(other, before[0]) is not None
 
 
-async def test_a_lan_may_have_ipv6_alone(network: Network) -> None:
+async def test_a_lan_may_have_ipv6_alone(segmented: Network) -> None:
     """No machine on it has an IPv4 address."""
-    lan = await network.segment("lan", ipv6=random_ula())
-    a, b = await answering(network, "a", lan), await answering(network, "b", lan)
-    assert await source_seen(a, await network.address_of(b, version=6)) is not None
+    lan = await segmented.segment("lan", ipv6=random_ula())
+    a, b = await answering(segmented, "a", lan), await answering(segmented, "b", lan)
+    assert await source_seen(a, await segmented.address_of(b, version=6)) is not None
     listed = await a.exec(["ip", "-4", "-o", "addr", "show", "scope", "global"], timeout=BRIEF)
     assert listed.stdout == ""
     with pytest.raises(HarnessError, match="has no IPv4 address"):
-        await network.address_of(a)
+        await segmented.address_of(a)
 
 
 async def test_without_segments_they_are_refused_by_name() -> None:
