@@ -68,15 +68,17 @@ async def source_seen(
     return str(seen["answer"]["source"]).rpartition(":")[0].strip("[]") if seen["reached"] else None
 
 
-async def until_seen_as(client: Client, address: str, *sources: str, budget: Budget = Budget.REACH) -> None:
-    """Wait until the client's packets to the address come from one of these."""
+async def until_seen_as(
+    client: Client, address: str, *sources: str | None, budget: Budget = Budget.REACH
+) -> None:
+    """Wait until the client's packets to the address come from one of these; None stands for nobody."""
     looker = _Looker(client.machine, address)
     await until(looker, seen_as(*sources), budget)
 
 
-def seen_as(*sources: str) -> Condition[str | None]:
+def seen_as(*sources: str | None) -> Condition[str | None]:
     """The last packet came from one of these."""
-    wanted = " or ".join(sources)
+    wanted = " or ".join(source or "nobody" for source in sources)
     return Condition(
         f"packets come from {wanted}",
         lambda seen: None if seen in sources else f"they come from {seen or 'nobody'}",
