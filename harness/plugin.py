@@ -164,7 +164,7 @@ async def make_tailnet(
     """Makes tailnets for this test: `await make_tailnet(config={"dns.search_domains": ["corp.example"]})`.
 
     `config` are keys of the server's configuration, or what gives them for the tailnet's network; `files` lie beside it
-    under these names.
+    under these names. With `everywhere` the server listens at all of the host's addresses, IPv6 too.
     """
     opened: list[Tailnet] = []
     async with _maker(request, backend, releases, opened) as make:
@@ -193,6 +193,7 @@ async def _maker(
             *,
             ephemeral_timeout: timedelta = timedelta(minutes=30),
             with_tls: bool = False,
+            everywhere: bool = False,
             config: "Mapping[str, Any] | Configure | None" = None,
             files: Mapping[str, str] | None = None,
         ) -> "Tailnet":
@@ -202,7 +203,12 @@ async def _maker(
             keys = await config(network) if callable(config) else config
             configuration = Configuration(keys or {}, files or {})
             server = _server(
-                request, network, ephemeral_timeout, with_tls=with_tls, configuration=configuration
+                request,
+                network,
+                ephemeral_timeout,
+                with_tls=with_tls,
+                everywhere=everywhere,
+                configuration=configuration,
             )
             tailnet = await stack.enter_async_context(open_tailnet(server, network, releases, History()))
             opened.append(tailnet)
@@ -238,6 +244,22 @@ async def tailnet(make_tailnet: MakeTailnet) -> "Tailnet":
     return await make_tailnet()
 
 
+Publish = Callable[[str, str], None]
+
+
+@pytest.fixture
+def publish(request: pytest.FixtureRequest) -> Publish:
+    """Keeps what a scenario found out, whether or not it passes: a file among the artifacts, and in the summary."""
+
+    def published(name: str, text: str) -> None:
+        folder: Path = request.config.getoption("--artifacts")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+        request.config.stash[HEADER] += [f"{folder / name}:", *text.splitlines()]
+
+    return published
+
+
 def check_needs(node: pytest.Item | pytest.Module, backend: "Backend") -> None:
     lacking = [
         str(marker.args[0])
@@ -256,6 +278,7 @@ def _server(
     ephemeral_timeout: timedelta,
     *,
     with_tls: bool,
+    everywhere: bool,
     configuration: "Configuration",
 ) -> "ControlServer":
     from harness.errors import Unsupported
@@ -276,6 +299,7 @@ def _server(
         network.host_address,
         ephemeral_timeout=ephemeral_timeout,
         with_tls=with_tls,
+        everywhere=everywhere,
         configuration=configuration,
     )
     if kind == "process" or "process" in needed:

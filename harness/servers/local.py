@@ -23,6 +23,8 @@ class LocalSettings:
     ephemeral_timeout: timedelta
     authority: bytes | None = None
     """Who signed the server's certificate (PEM); None for a server without TLS."""
+    everywhere: bool = False
+    """It listens at all of the host's addresses; its URL is at one of them."""
     configuration: Configuration = field(default_factory=Configuration)
     """What the scenario wants besides."""
 
@@ -53,15 +55,16 @@ class LocalSettings:
             "HEADSCALE_TLS_CERT_PATH": str(self.certificate),
             "HEADSCALE_TLS_KEY_PATH": str(self.certificate_key),
         }
+        host = "" if self.everywhere else self.host
         return {
             **(tls if self.authority else {}),
             **({"HEADSCALE_CONFIG": str(self.file)} if self.configuration.keys else {}),
             "HEADSCALE_DATA_DIR": str(self.data),
             "HEADSCALE_UNIX_SOCKET": str(self.socket),
             "HEADSCALE_SERVER_URL": self.url,
-            "HEADSCALE_LISTEN_ADDR": f"{self.host}:{self.port}",
-            "HEADSCALE_DERP_SERVER_TLS_LISTEN_ADDR": f"{self.host}:{self.relay_port}",
-            "HEADSCALE_DERP_SERVER_STUN_LISTEN_ADDR": f"{self.host}:{self.stun_port}",
+            "HEADSCALE_LISTEN_ADDR": f"{host}:{self.port}",
+            "HEADSCALE_DERP_SERVER_TLS_LISTEN_ADDR": f"{host}:{self.relay_port}",
+            "HEADSCALE_DERP_SERVER_STUN_LISTEN_ADDR": f"{host}:{self.stun_port}",
         }
 
     @property
@@ -80,6 +83,7 @@ def local_settings(
     *,
     ephemeral_timeout: timedelta,
     with_tls: bool = False,
+    everywhere: bool = False,
     configuration: Configuration | None = None,
 ) -> LocalSettings:
     """Free ports on this address, and a new data directory whose path is short enough for a socket.
@@ -93,6 +97,7 @@ def local_settings(
         stun_port=free_port(host, udp=True),
         data=Path(tempfile.mkdtemp(prefix="hs-server-")),
         ephemeral_timeout=ephemeral_timeout,
+        everywhere=everywhere,
         configuration=configuration or Configuration(),
     )
     if settings.configuration != Configuration():
