@@ -22,6 +22,8 @@ class Capability(StrEnum):
     """A machine has users and home folders of its own, for people who log in there."""
     SEGMENTS = "segments"
     """There may be LANs beside the internet, and machines that stand in several of them."""
+    HOST_PROGRAMS = "host-programs"
+    """What is installed on the host can be run on a machine."""
 
 
 @dataclass(frozen=True, slots=True)
