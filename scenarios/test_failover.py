@@ -21,6 +21,7 @@ from harness.backends.segment import random_private
 from harness.clients.base import Ability, Client
 from harness.conditions import running
 from harness.faults import cut, paused
+from harness.lab.faults import one_way_cut
 from harness.plugin import MakeTailnet
 from harness.tailnet import Tailnet
 from harness.wait import Budget
@@ -105,7 +106,7 @@ async def place(make_tailnet: MakeTailnet) -> Place:
 
 
 @contextlib.asynccontextmanager
-async def killed(client: Client) -> AsyncIterator[None]:
+async def killed(place: Place, client: Client) -> AsyncIterator[None]:
     """As by a power cut, and started again afterwards."""
     await client.kill()
     yield
@@ -113,10 +114,23 @@ async def killed(client: Client) -> AsyncIterator[None]:
     await client.until(running(), Budget.RECONNECT)
 
 
-FAULTS: dict[str, Callable[[Client], AbstractAsyncContextManager[None]]] = {
+@contextlib.asynccontextmanager
+async def unplugged(place: Place, client: Client) -> AsyncIterator[None]:
+    """Its cable to the internet is pulled; the one to the LAN is not."""
+    network = place.tailnet.network
+    await network.detach(client.machine, network.internet)
+    yield
+    await network.attach(client.machine, network.internet)
+    await client.until(running(), Budget.RECONNECT)
+
+
+FAULTS: dict[str, Callable[[Place, Client], AbstractAsyncContextManager[None]]] = {
     "killed": killed,
-    "partitioned": cut,
-    "hung": lambda client: paused(client.machine),
+    "partitioned": lambda place, client: cut(client),
+    "unplugged": unplugged,
+    # Its peers reach it, and it carries packets; only the server's do not arrive there.
+    "out of control": lambda place, client: one_way_cut([place.tailnet.network.host_address], client.machine),
+    "hung": lambda place, client: paused(client.machine),
 }
 
 
@@ -145,7 +159,7 @@ async def fail_over(place: Place, name: str) -> Failover:
             await place.goes_through(after)
             await place.approve(before, place.prefix)
         else:
-            async with FAULTS[name](before):
+            async with FAULTS[name](place, before):
                 await place.goes_through(after)
         back = ways[0].now
         await asyncio.sleep(AFTER_S)
@@ -177,7 +191,7 @@ async def test_another_router_takes_over_and_keeps_the_route(place: Place, fault
         "p95_s": times[min(len(times) - 1, round(0.95 * len(times)))],
         "runs": [asdict(run) for run in runs],
     }
-    written = Path("artifacts") / "failover" / f"{fault}.json"
+    written = Path("artifacts") / "failover" / f"{fault.replace(' ', '-')}.json"
     written.parent.mkdir(parents=True, exist_ok=True)
     written.write_text(json.dumps(report, indent=2))
     assert times[-1] < BOUND_S, report
