@@ -20,7 +20,6 @@ from harness.ways import answer_on, followed, source_seen, until_seen_as
 
 pytestmark = [pytest.mark.needs(Capability.SEGMENTS), pytest.mark.timeout(300)]
 
-SITE = 7
 LEFT, RIGHT = "tag:left", "tag:right"
 
 
@@ -226,13 +225,19 @@ async def test_a_route_that_its_router_withdraws_is_gone_at_once(office: Office)
     await office.goes_through(office.bob, office.left)
 
 
-async def test_an_ipv6_address_for_each_site_of_the_same_ipv4_prefix(office: Office) -> None:
-    """4via6: the router of site 7 takes it; the host sees the router's IPv4 address."""
-    route = (await office.left.cli("debug", "via", str(SITE), office.prefix)).message
-    mapped = (await office.bob.cli("debug", "via", str(SITE), f"{office.host}/32")).message.partition("/")[0]
-    await office.serves(office.left, route)
-    for client in (office.alice, office.bob):
-        await until_seen_as(client, mapped, office.inside["left"][0])
+async def test_each_site_with_the_same_ipv4_prefix_has_an_ipv6_prefix_of_its_own(office: Office) -> None:
+    """4via6: the address says which site, so which router; the host sees that router's IPv4 address."""
+    for site, router in ((7, office.left), (8, office.right)):
+        await office.serves(router, await via(router, site, office.prefix))
+    for site, router in ((7, office.left), (8, office.right)):
+        mapped = (await via(office.bob, site, f"{office.host}/32")).partition("/")[0]
+        for client in (office.alice, office.bob):
+            await until_seen_as(client, mapped, office.inside[router.name][0])
+
+
+async def via(client: Client, site: int, prefix: str) -> str:
+    """The IPv6 prefix that stands for this one at the site."""
+    return (await client.cli("debug", "via", str(site), prefix)).message
 
 
 async def routes_in_netmap(client: Client) -> set[str]:
