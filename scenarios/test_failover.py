@@ -212,12 +212,24 @@ async def test_a_flapping_router_does_not_take_the_route_along(place: Place) -> 
         assert way.sources(since=since) == [place.inside[first.name], place.inside[second.name]], way.told()
 
 
-async def test_both_gone_and_one_back(place: Place) -> None:
+@contextlib.asynccontextmanager
+async def down(client: Client) -> AsyncIterator[None]:
+    """Its user says `tailscale down`, and `up` afterwards."""
+    await client.down()
+    yield
+    await client.reconnect()
+    await client.until(running(), Budget.RECONNECT)
+
+
+@pytest.mark.parametrize("gone", [down, cut])
+async def test_both_gone_and_one_back(
+    place: Place, gone: Callable[[Client], AbstractAsyncContextManager[None]]
+) -> None:
     """Whichever comes back first serves, and the other does not take it from there."""
     first, second = place.routers
-    async with cut(first):
+    async with gone(first):
         await place.goes_through(second)
-        async with cut(second):
+        async with gone(second):
             await asyncio.sleep(6)
         await place.goes_through(second, budget=Budget.RECONNECT)
     await asyncio.sleep(AFTER_S)
