@@ -118,6 +118,11 @@ def _summary(
     has_stream: bool,
     now: datetime,
 ) -> str:
+    if node.is_wireguard_only:
+        return (
+            f"{node.given_name} is a WireGuard server that the configuration names: it never connects here, and whether "
+            "it is there is not known"
+        )
     if online and has_stream and visit is not None:
         since = f"{node.given_name} is online: connected since {ago(now - visit.since)} from {visit.remote}"
         return f"{since}; but see below" if causes else since
@@ -145,6 +150,16 @@ def _causes(
                 f"its key ended ({ended}), so it has to log in again",
                 "Run `tailscale up --force-reauth` on the device; or let the key never end: `headscale nodes expire "
                 f"-i {node.id} --disable`",
+            )
+        )
+    if node.is_wireguard_only:
+        return causes
+    if node.id in snapshot.silent:
+        causes.append(
+            Cause(
+                "silent",
+                "it did not answer when it was asked last, so that its routes go through others that have them",
+                f"See whether the device hangs or is overloaded; `headscale nodes ping -i {node.id}` asks it again",
             )
         )
     if not has_stream:

@@ -9,7 +9,8 @@ import pytest
 from headscale.mapper.sessions import Visit
 from headscale.mapper.stream import Ending
 from headscale.monitoring.whyoffline import WhyOffline, ago, why_offline
-from headscale.records import Node
+from headscale.records import Node, RegisterMethod
+from headscale.state.snapshot import with_silent
 from headscale.tailcfg.derpmap import DERPMap, DERPRegion
 from headscale.tailcfg.hostinfo import Hostinfo, NetInfo
 from tests.builders import HOUR, NOW, node, tailnet, with_nodes
@@ -89,6 +90,19 @@ def test_a_home_relay_that_is_gone_or_missing_is_named() -> None:
     assert codes(asked(VISIT, has_stream=True, online=True, hostinfo=at_home(9))) == ["no-such-relay"]
     assert codes(asked(VISIT, has_stream=True, online=True)) == ["no-home-relay"]
     assert codes(asked(GONE)) == ["lost"]
+
+
+def test_a_router_that_did_not_answer_is_online_and_of_no_use() -> None:
+    snapshot = with_silent(with_nodes(tailnet("alice"), node(1, online=True)), frozenset({1}))
+    found = why_offline(snapshot, snapshot.nodes[1], VISIT, has_stream=True, now=NOW)
+    assert (found.online, "silent" in codes(found), "but see below" in found.summary) == (True, True, True)
+
+
+def test_of_a_wireguard_server_nothing_is_known() -> None:
+    server = node(1, online=True, register_method=RegisterMethod.CONFIG)
+    found = why_offline(with_nodes(tailnet("alice"), server), server, None, has_stream=False, now=NOW)
+    assert (found.online, codes(found)) == (True, [])
+    assert "never connects here" in found.summary
 
 
 def test_one_within_its_grace_counts_as_online_without_a_stream() -> None:
