@@ -120,8 +120,8 @@ def _summary(
 ) -> str:
     if node.is_wireguard_only:
         return (
-            f"{node.given_name} is a WireGuard server that the configuration names: it never connects here, and whether "
-            "it is there is not known"
+            f"{node.given_name} is a WireGuard server that the configuration names: it never connects here, and "
+            "whether it is there is not known"
         )
     if online and has_stream and visit is not None:
         since = f"{node.given_name} is online: connected since {ago(now - visit.since)} from {visit.remote}"
