@@ -1,20 +1,25 @@
 """A browser without a window: it follows redirects, keeps cookies, and fills in forms."""
 
-import html
-import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
 from urllib.parse import urljoin
 
 import aiohttp
 
 from harness.errors import HarnessError
 
-_FORM: Final = re.compile(r'<form method="post" action="([^"]*)">(.*?)</form>', re.DOTALL)
-_HIDDEN: Final = re.compile(r'<input type="hidden" name="([^"]*)" value="([^"]*)">')
+
+@dataclass(slots=True)
+class Form:
+    """Something to fill in and send. An empty `action` sends it to the page's own address."""
+
+    action: str
+    hidden: dict[str, str] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+    """Of all that can be filled in or pressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +32,52 @@ class Page:
     headers: Mapping[str, str]
 
     @property
+    def forms(self) -> list[Form]:
+        """Those that are sent by POST, in their order."""
+        found = _Forms()
+        found.feed(self.text)
+        return found.forms
+
+    @property
     def has_form(self) -> bool:
         """Whether there is something to answer."""
-        return _FORM.search(self.text) is not None
+        return bool(self.forms)
 
     @property
     def form(self) -> tuple[str, dict[str, str]]:
-        """Where its form goes, and what is in it unseen; raises HarnessError without one."""
-        found = _FORM.search(self.text)
-        if found is None:
-            raise HarnessError(f"{self.url} answered {self.status} without a form: {self.text[:500]}")
-        hidden = {html.unescape(name): html.unescape(value) for name, value in _HIDDEN.findall(found[2])}
-        return urljoin(self.url, html.unescape(found[1])), hidden
+        """Where its first form goes, and what is in it unseen; raises HarnessError without one."""
+        return self.form_with()
+
+    def form_with(self, *names: str) -> tuple[str, dict[str, str]]:
+        """The same of the first form with all of these fields or buttons."""
+        for form in self.forms:
+            if form.names.issuperset(names):
+                return urljoin(self.url, form.action), form.hidden
+        what = f"a form with {', '.join(names)}" if names else "a form"
+        raise HarnessError(f"{self.url} answered {self.status} without {what}: {self.text[:500]}")
+
+
+class _Forms(HTMLParser):
+    """Collects the forms of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forms: list[Form] = []
+        self._open: Form | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "form" and given.get("method", "").lower() == "post":
+            self._open = Form(given.get("action", ""))
+            self.forms.append(self._open)
+        elif self._open is not None and (name := given.get("name")):
+            self._open.names.add(name)
+            if tag == "input" and given.get("type") == "hidden":
+                self._open.hidden[name] = given.get("value", "")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "form":
+            self._open = None
 
 
 class Browser:
@@ -59,8 +98,8 @@ class Browser:
             return Page(answer.status, await answer.text(), str(answer.url), dict(answer.headers))
 
     async def answer(self, page: Page, **values: str) -> Page:
-        """Fill in the page's form with these, and send it."""
-        target, hidden = page.form
+        """Fill in and send the first of the page's forms that has all of these fields or buttons."""
+        target, hidden = page.form_with(*values)
         return await self.post(target, **{**hidden, **values})
 
     async def sent_to(self, url: str) -> str:

@@ -70,6 +70,17 @@ def has_login_url() -> Condition[Status]:
     return Condition("has a login URL", lambda s: None if s.auth_url else f"no login URL; state is {s.state}")
 
 
+def has_login_url_beside(url: str) -> Condition[Status]:
+    """The server wants a person to visit a page, and no longer that one."""
+
+    def why_not(s: Status) -> str | None:
+        if not s.auth_url:
+            return f"no login URL; state is {s.state}"
+        return "shows the same login URL" if s.auth_url == url else None
+
+    return Condition("has another login URL", why_not)
+
+
 def shows_no_login_url() -> Condition[Status]:
     """Nobody has to visit a page, or no longer."""
     return Condition("shows no login URL", lambda s: f"shows {s.auth_url}" if s.auth_url else None)

@@ -10,8 +10,8 @@ from typing import Final
 import aiohttp
 
 from harness.browsing import open_browser
-from harness.clients.base import Client, CliResult
-from harness.conditions import has_login_url, shows_no_login_url
+from harness.clients.base import Ability, Client, CliResult
+from harness.conditions import has_login_url, needs_login, running, shows_no_login_url
 from harness.errors import HarnessError
 from harness.servers.base import ControlServer
 from harness.servers.identity import IdentityProvider
@@ -88,6 +88,25 @@ async def logs_in_person(
     return result
 
 
+async def each_logs_in_person(
+    tailnet: Tailnet, provider: IdentityProvider, subject: str, *extra: str
+) -> list[Client]:
+    """A client of each release that has a login page to show, let in by the same person; all see each other.
+
+    One login at a time: who comes to the provider is whom it was told to expect.
+    """
+    clients = await tailnet.each(tailnet.able(Ability.LOGOUT), tailnet.client)
+    for client in clients:
+        result = await logs_in_person(tailnet, client, provider, subject, *extra)
+        if not result.ok:
+            raise HarnessError(
+                f"{client.name}: {result.command!r} ended with {result.code}: {result.message}"
+            )
+        await client.until(running(), Budget.JOIN)
+    await tailnet.meshed(clients)
+    return clients
+
+
 async def given_up(waiting: "asyncio.Task[CliResult]") -> None:
     """The user stops waiting."""
     waiting.cancel()
@@ -106,6 +125,14 @@ async def login_id(server: ControlServer, url: str) -> str:
     if page.status != 200 or found is None:
         raise HarnessError(f"{url} answered {page.status} without a login's id: {text[:500]}")
     return found[1]
+
+
+async def logs_out(client: Client) -> None:
+    """`tailscale logout`, and it shows."""
+    done = await client.logout()
+    if not done.ok:
+        raise HarnessError(f"{client.name}: {done.command!r} ended with {done.code}: {done.message}")
+    await client.until(needs_login(), Budget.SYNC)
 
 
 class LoginRefused(HarnessError):

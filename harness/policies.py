@@ -32,7 +32,7 @@ def acl(src: Texts, *destinations: str, proto: str = "") -> Rule:
 
 
 def ssh(src: Texts, *, to: Texts, users: Texts, action: str = "accept", **more: Any) -> Rule:
-    """Who may log in where as whom. `more` is `checkPeriod` or `acceptEnv`."""
+    """Who may log in where as whom. `more` is `checkPeriod`, `acceptEnv`, or `recorder`."""
     return {"action": action, "src": _texts(src), "dst": _texts(to), "users": _texts(users), **more}
 
 

@@ -58,6 +58,8 @@ from headscale.mapper.sessions import Sessions
 from headscale.monitoring.listener import OperatorPages
 from headscale.monitoring.requests import counting
 from headscale.monitoring.vitals import Vitals
+from headscale.pages.astray import astray, root
+from headscale.pages.devices import DevicePages
 from headscale.reload import Reloader
 from headscale.sealing import Sealer
 from headscale.sources.embedded import region_of
@@ -192,7 +194,13 @@ async def running(
             }
         )
         upgrade = ControlUpgrade(server_key, clock, dispatcher)
-        routes = [*public.routes(), *LoginPages(logins, checks, sign_in, writer).routes(), *upgrade.routes()]
+        routes = [
+            web.get("/", root),
+            *public.routes(),
+            *DevicePages(lambda: writer.snapshot.settings.server_url).routes(),
+            *LoginPages(logins, checks, sign_in, writer).routes(),
+            *upgrade.routes(),
+        ]
         derp = None
         if config.derp is not None:
             derp = _start_relay(stack, config.derp, clock, public, writer, counts.relay)
@@ -230,7 +238,7 @@ async def running(
             vitals=vitals,
             imported=imported,
         )
-        main = _web_app(routes, counting(counts.http, clock))
+        main = _web_app(routes, counting(counts.http, clock), astray)
         stack.push_async_callback(mount_api(main, parts).close)
         await _listen(stack, main, config.listen, certificate)
         stack.push_async_callback(upgrade.close)

@@ -16,10 +16,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import YAMLError
-
 from headscale.config import (
     LOGIN_LIFETIME,
     LOGINS_MAX,
@@ -116,6 +112,10 @@ def read_config(path: Path | None, text: str, environment: Mapping[str, str]) ->
 
 
 def _from_yaml(path: Path, text: str, complaints: list[Complaint]) -> dict[str, _Given]:
+    # Without a file nobody has to wait for its reader, which takes longer to import than all else here.
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
     try:
         document = YAML(typ="rt").load(StringIO(text))
     except YAMLError as problem:
@@ -124,7 +124,7 @@ def _from_yaml(path: Path, text: str, complaints: list[Complaint]) -> dict[str, 
         raise BadConfig([Complaint(where, f"not YAML: {getattr(problem, 'problem', problem)}")]) from None
     if document is None:
         return {}
-    if not isinstance(document, CommentedMap):
+    if not isinstance(document, dict):
         raise BadConfig([Complaint(str(path), "expected keys and values at the top")])
     given: dict[str, _Given] = {}
     for name, line, value in _walk(document, ""):
@@ -144,12 +144,12 @@ def _is_section(name: str) -> bool:
     return any(known.startswith(f"{name}.") for known in (*KEYS, *REMOVED))
 
 
-def _walk(mapping: CommentedMap, prefix: str) -> Iterator[tuple[str, int, Any]]:
-    """Each key with its line; inside a section its keys, inside a value nothing."""
+def _walk(mapping: Any, prefix: str) -> Iterator[tuple[str, int, Any]]:
+    """Each key of a mapping of ruamel's with its line; inside a section its keys, inside a value nothing."""
     for key, value in mapping.items():
         name = f"{prefix}{key}"
         is_section = _is_section(name)
-        if is_section and isinstance(value, CommentedMap):
+        if is_section and isinstance(value, dict):
             yield from _walk(value, f"{name}.")
         elif not (is_section and value is None):
             # What came in with a merge key (<<) has no line of its own.

@@ -11,8 +11,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from ruamel.yaml.scalarint import OctalInt
-
 from headscale.config import Listen
 from headscale.configkeys import Key, Kind
 from headscale.errors import Malformed
@@ -148,10 +146,21 @@ def _address(value: object) -> Any:
 
 def _mode(value: object) -> int:
     """Octal, however it is written: "0770", 0o770, and the unquoted 0770 that YAML 1.2 reads as decimal."""
-    digits = f"{value:o}" if isinstance(value, OctalInt) else _text(value).lower().removeprefix("0o")
+    digits = f"{value:o}" if _is_octal(value) else _text(value).lower().removeprefix("0o")
     if not re.fullmatch(r"0?[0-7]{3}", digits):
         raise Malformed(f'{value!r} is not a file mode: expected octal digits like "0770"')
     return int(digits, 8)
+
+
+def _is_octal(value: object) -> bool:
+    """Whether a file had it as an octal number."""
+    if type(value) is int or not isinstance(value, int):
+        return False
+    from ruamel.yaml.scalarint import (
+        OctalInt,
+    )  # a number of its own kind: whoever read the file has it loaded
+
+    return isinstance(value, OctalInt)
 
 
 def _kind_of(value: object) -> str:

@@ -1,290 +1,237 @@
-"""SSH between real devices by the policy's rules: who gets in as whom, who does not, and what waits to be confirmed.
+"""SSH between real devices by the policy's rules: who gets in as whom, and who does not.
 
-Without clients, with every way to abuse a check: tests/integration/test_ssh_check.py.
+What waits to be confirmed: test_ssh_checks.py. What is recorded: test_ssh_recording.py.
 """
 
-import asyncio
-import json
-from collections.abc import AsyncIterator
-from typing import Any
+import itertools
+from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
 
 from harness.backends.base import Capability
-from harness.browsing import open_browser
 from harness.clients.base import Ability
 from harness.clients.tailscaled import TailscaledClient
 from harness.logins import logs_in_person
 from harness.plugin import MakeTailnet
-from harness.recorder import SessionRecorder, header_of, offer, output_of, start_recorder
+from harness.policies import acl, ssh
+from harness.reach import assert_reach
 from harness.servers.identity import IdentityProvider
-from harness.shells import SERVE, add_account, command, host_of, is_held, is_refused, logs_in_as
-from harness.tailnet import Tailnet
+from harness.shells import (
+    SERVE,
+    add_account,
+    assert_sessions,
+    device,
+    is_refused,
+    logs_in_as,
+    set_ssh_policy,
+    ssh_server,
+)
+from harness.tailnet import Tailnet, gather
+from harness.versions import Release
 
 pytestmark = [pytest.mark.needs(Capability.TUN), pytest.mark.needs(Capability.ACCOUNTS)]
 
-ALL = {"action": "accept", "src": ["*"], "dst": ["*:*"]}
-# The client notices a recorder that is gone when there is something to record.
-TALKS = "echo begun; for n in $(seq 60); do echo $n; sleep 1; done; echo ended"
-HTTP_ONLY = {"action": "accept", "src": ["*"], "dst": ["*:80"]}
+EVERYTHING = ["autogroup:member", "autogroup:tagged"]
+STAFF = {"group:staff": ["alice@"]}
+BOTH = {"group:staff": ["alice@", "bob@"]}
 
 
-def rules(*ssh: dict[str, Any], acl: dict[str, Any] = ALL) -> str:
-    return json.dumps(
+@dataclass(frozen=True, slots=True)
+class Office:
+    """Devices of Alice's and of Bob's, of the oldest and the newest release, and a tagged one; all serve SSH."""
+
+    tailnet: Tailnet
+    alices: list[TailscaledClient]
+    bobs: list[TailscaledClient]
+    server: TailscaledClient
+    """Tagged `tag:server`, of the release between."""
+
+    @property
+    def devices(self) -> list[TailscaledClient]:
+        """All of them."""
+        return [*self.alices, *self.bobs, self.server]
+
+    @property
+    def pairs(self) -> list[tuple[TailscaledClient, TailscaledClient]]:
+        """From each to each other."""
+        return list(itertools.permutations(self.devices, 2))
+
+    def is_own(self, source: TailscaledClient, target: TailscaledClient) -> bool:
+        """Whether both are the same person's."""
+        return any(source in owned and target in owned for owned in (self.alices, self.bobs))
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def office(lasting_tailnet: Tailnet) -> Office:
+    """The office, with all packets let through."""
+    tailnet = lasting_tailnet
+    if not tailnet.clients:
+        releases = tailnet.able(Ability.PREFS)
+        oldest, middle, newest = releases[0], releases[len(releases) // 2], releases[-1]
+        for user in ("alice", "bob"):
+            await tailnet.user(user)
+        await set_ssh_policy(tailnet, tag_owners={"tag:server": []})
+        await gather(
+            *(
+                ssh_server(tailnet, user, f"{user}-{age}", release=release)
+                for user in ("alice", "bob")
+                for age, release in (("old", oldest), ("new", newest))
+            ),
+            ssh_server(tailnet, "alice", "server", release=middle, tags=["tag:server"]),
+        )
+        await tailnet.meshed(tailnet.clients)
+    found = {client.name: client for client in tailnet.clients if isinstance(client, TailscaledClient)}
+    alices, bobs = ([found[f"{user}-{age}"] for age in ("old", "new")] for user in ("alice", "bob"))
+    return Office(tailnet, alices, bobs, found["server"])
+
+
+async def test_one_group_gets_into_every_device_and_nobody_else_into_any(office: Office) -> None:
+    """Also into those of others and into tagged ones; as the accounts of the rule and as no other."""
+    rule = ssh("group:staff", to=EVERYTHING, users=["ssh-user", "root"])
+    await set_ssh_policy(office.tailnet, rule, groups=STAFF)
+    await assert_sessions(
+        {(source, target, "ssh-user"): source in office.alices for source, target in office.pairs}
+        | {(source, target, "root"): True for source in office.alices for target in [office.server]}
+        | {(source, target, "nobody"): False for source in office.alices for target in office.bobs}
+    )
+
+
+async def test_everybody_gets_into_everything_of_everybody(office: Office) -> None:
+    """Both ways between two people; a tagged device is nobody, and gets in nowhere."""
+    await set_ssh_policy(office.tailnet, ssh("group:staff", to=EVERYTHING, users="ssh-user"), groups=BOTH)
+    await assert_sessions(
+        {(source, target, "ssh-user"): source is not office.server for source, target in office.pairs}
+    )
+
+
+async def test_each_person_by_a_rule_of_their_own(office: Office) -> None:
+    """Within a person's devices, and not across."""
+    await set_ssh_policy(
+        office.tailnet, *(ssh(who, to=who, users=["ssh-user", "root"]) for who in ("alice@", "bob@"))
+    )
+    await assert_sessions(
         {
-            "groups": {"group:staff": ["alice@"]},
-            "tagOwners": {"tag:server": ["alice@"]},
-            "acls": [acl],
-            "ssh": list(ssh),
+            (source, target, user): office.is_own(source, target)
+            for source, target in office.pairs
+            for user in ("ssh-user", "root")
+            if target is not office.server
         }
     )
 
 
-def rule(action: str = "accept", **more: Any) -> dict[str, Any]:
-    return {
-        "action": action,
-        "src": ["group:staff"],
-        "dst": ["tag:server"],
-        "users": ["root", "ssh-user"],
-        **more,
-    }
+async def test_ones_own_devices_and_no_others(office: Office) -> None:
+    """`autogroup:self`, as anybody but root."""
+    await set_ssh_policy(
+        office.tailnet, ssh("autogroup:member", to="autogroup:self", users="autogroup:nonroot")
+    )
+    members = [pair for pair in office.pairs if office.server not in pair]
+    await assert_sessions(
+        {(source, target, "ssh-user"): office.is_own(source, target) for source, target in members}
+        | {(source, target, "root"): False for source, target in members if office.is_own(source, target)}
+    )
 
 
-async def server_of(tailnet: Tailnet, name: str = "server", **more: Any) -> TailscaledClient:
-    """A device that serves SSH, with the accounts root and ssh-user."""
-    client = await tailnet.join("alice", name=name, extra=[SERVE], **more)
-    assert isinstance(client, TailscaledClient)
-    await add_account(client, "ssh-user")
-    return client
+async def test_tagged_devices_and_no_others(office: Office) -> None:
+    """A rule for a tag opens neither people's devices nor the way out of the tagged one."""
+    rule = ssh("group:staff", to="tag:server", users=["ssh-user"])
+    everywhere = ssh("group:staff", to=EVERYTHING, users=["root"])  # shows them alive
+    await set_ssh_policy(office.tailnet, rule, everywhere, groups=STAFF)
+    await assert_sessions(
+        {
+            (source, target, "ssh-user"): source in office.alices and target is office.server
+            for source, target in office.pairs
+        }
+        | {(source, target, "root"): True for source, target in office.pairs if source in office.alices}
+    )
 
 
-async def comer(tailnet: Tailnet, user: str, name: str, **more: Any) -> TailscaledClient:
-    client = await tailnet.join(user, name=name, **more)
-    assert isinstance(client, TailscaledClient)
-    return client
+async def test_a_rule_opens_nothing_that_the_packet_filter_shuts(office: Office) -> None:
+    """Where it lets port 80 through alone, connections to SSH get no answer; opened, they do."""
+    rule = ssh("group:staff", to=EVERYTHING, users="ssh-user")
+    await set_ssh_policy(office.tailnet, rule, groups=STAFF, packets=[acl("*", "*:80")])
+    shut = [(source, target) for source in office.alices for target in [*office.bobs, office.server]]
+    await assert_reach({(source, target.tcp()): True for source, target in shut})  # which answers at 80
+    for said in await gather(*(is_refused(source, target, "ssh-user") for source, target in shut)):
+        assert "timed out" in said
+    await set_ssh_policy(office.tailnet, rule, groups=STAFF)
+    await assert_sessions({(source, target, "ssh-user"): True for source, target in shut})
 
 
-async def test_who_may_comes_and_who_may_not_does_not(make_tailnet: MakeTailnet) -> None:
-    """Each release at either end: as root, as another account, and as one that no rule opens."""
-    tailnet = await make_tailnet()
-    await tailnet.user("alice")
-    await tailnet.server.set_policy(rules(rule()))
-    ends = tailnet.able(Ability.PREFS)
-    servers = [
-        await server_of(tailnet, f"server{n}", release=release, tags=["tag:server"])
-        for n, release in enumerate(ends)
+async def test_a_device_that_does_not_serve_lets_nobody_in(office: Office) -> None:
+    """Whatever the rules say: it is there, and its port is shut. Told to serve, it lets in."""
+    await set_ssh_policy(office.tailnet, ssh("group:staff", to=EVERYTHING, users="ssh-user"), groups=BOTH)
+    releases = office.tailnet.able(Ability.PREFS)
+    closed = [
+        await device(office.tailnet, "bob", f"closed-{n}", release=release)
+        for n, release in enumerate(releases)
     ]
-    staff = [await comer(tailnet, "alice", f"staff{n}", release=release) for n, release in enumerate(ends)]
-    stranger = await comer(tailnet, "bob", "stranger")
-    await tailnet.meshed([*servers, *staff, stranger])
-    for server in servers:
-        for one in staff:
-            await logs_in_as(one, server, "root")
-            await logs_in_as(one, server, "ssh-user")
-            await is_refused(one, server, "nobody")
-        await is_refused(stranger, server, "root")
-        await is_refused(server, staff[0], "root")  # which does not serve
+    try:
+        await office.tailnet.meshed([*office.devices, *closed])
+        await assert_reach({(source, target.tcp()): True for source in office.alices for target in closed})
+        for target in closed:
+            await add_account(target, "ssh-user")
+            for source in [*office.alices, *office.bobs]:
+                assert "refused" in await is_refused(source, target, "ssh-user")
+            assert (await target.set(SERVE)).ok
+            await logs_in_as(office.alices[0], target, "ssh-user")
+    finally:
+        for target in closed:
+            await office.tailnet.leave(target)
 
 
-async def test_a_rule_opens_nothing_that_the_packet_filter_shuts(make_tailnet: MakeTailnet) -> None:
-    tailnet = await make_tailnet()
-    await tailnet.user("alice")
-    await tailnet.server.set_policy(rules(rule(), acl=HTTP_ONLY))
-    server = await server_of(tailnet, tags=["tag:server"])
-    staff = await comer(tailnet, "alice", "staff")
-    await tailnet.meshed([server, staff])
-    await is_refused(staff, server, "root")
-    await tailnet.server.set_policy(rules(rule()))
-    await asyncio.sleep(1)
-    await logs_in_as(staff, server, "root")
+# ---- accounts named as addresses
 
 
-async def test_ones_own_devices_and_no_others(make_tailnet: MakeTailnet) -> None:
-    tailnet = await make_tailnet()
-    for user in ("alice", "bob"):
-        await tailnet.user(user)
-    own = rule(src=["autogroup:member"], dst=["autogroup:self"], users=["autogroup:nonroot"])
-    await tailnet.server.set_policy(rules(own))
-    devices = {
-        user: [await comer(tailnet, user, f"{user}{n}", extra=[SERVE]) for n in (1, 2)]
-        for user in ("alice", "bob")
-    }
-    await tailnet.meshed([one for both in devices.values() for one in both])
-    for first, second in devices.values():
-        await add_account(second, "ssh-user")
-        await logs_in_as(first, second, "ssh-user")
-        await is_refused(first, second, "root")
-    await is_refused(devices["alice"][0], devices["bob"][1], "ssh-user")
+NAMES = ("alice", "bob", "carol", "ssh-user")
 
 
-# ---- checks
+async def person(
+    tailnet: Tailnet, provider: IdentityProvider, who: str, release: Release
+) -> TailscaledClient:
+    """A device of somebody who logged in, which serves SSH, with accounts of several names."""
+    client = await tailnet.client(release)
+    assert isinstance(client, TailscaledClient)
+    assert (await logs_in_person(tailnet, client, provider, f"sub-{who}", SERVE)).ok
+    for account in NAMES:
+        await add_account(client, account)
+    return client
 
 
-async def held_ends(
-    make_tailnet: MakeTailnet, period: str = "always", **more: Any
-) -> tuple[Tailnet, Any, Any]:
-    """A tailnet whose rule checks, with a server and a device of alice's."""
-    tailnet = await make_tailnet(**more)
-    await tailnet.user("alice")
-    await tailnet.server.set_policy(rules(rule("check", checkPeriod=period)))
-    server = await server_of(tailnet, tags=["tag:server"])
-    staff = await comer(tailnet, "alice", "staff")
-    await tailnet.meshed([server, staff])
-    return tailnet, staff, server
+async def test_an_address_is_an_account(make_tailnet: MakeTailnet, provider: IdentityProvider) -> None:
+    """`localpart:*@example.com` opens the account of the person's own address and no other, wherever the rule says:
 
-
-async def test_an_administrator_confirms_or_turns_away(make_tailnet: MakeTailnet) -> None:
-    tailnet, staff, server = await held_ends(make_tailnet)
-    held = await is_held(staff, server, "root")
-    await tailnet.server.confirm_session(held.check_id)
-    await held.goes_on()
-    held = await is_held(staff, server, "root")
-    await tailnet.server.turn_away(held.check_id)
-    await held.is_turned_away()
-
-
-async def test_within_the_period_nobody_is_asked_again_and_after_it_everybody(
-    make_tailnet: MakeTailnet,
-) -> None:
-    tailnet, staff, server = await held_ends(make_tailnet, period="20s")
-    held = await is_held(staff, server, "root")
-    await tailnet.server.confirm_session(held.check_id)
-    await held.goes_on()
-    await logs_in_as(staff, server, "root")
-    await asyncio.sleep(20)
-    held = await is_held(staff, server, "root")
-    await tailnet.server.turn_away(held.check_id)
-    await held.is_turned_away()
-
-
-async def test_what_nobody_confirms_ends(make_tailnet: MakeTailnet) -> None:
-    _, staff, server = await held_ends(make_tailnet, config={"tuning.register_cache_expiration": "8s"})
-    await (await is_held(staff, server, "root")).is_turned_away()
-
-
-async def test_a_restart_of_the_server_asks_anew(make_tailnet: MakeTailnet) -> None:
-    """The session that waits is given another address, and goes on with it."""
-    tailnet, staff, server = await held_ends(make_tailnet)
-    held = await is_held(staff, server, "root")
-    await tailnet.server.stop()
-    await tailnet.server.start()
-    async with asyncio.timeout(60):
-        while len(urls := {word for word in held.said.split() if "/auth/" in word}) < 2:  # noqa: ASYNC110
-            await asyncio.sleep(0.2)
-    (second,) = urls - {held.url}
-    await tailnet.server.confirm_session(second.rpartition("/")[2])
-    await held.goes_on()
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def provider() -> AsyncIterator[IdentityProvider]:
-    made = IdentityProvider()
-    await made.start()
-    for name in ("bob", "alice"):
-        made.knows(f"sub-{name}", email=f"{name}@example.com", email_verified=True, preferred_username=name)
-    yield made
-    await made.close()
-
-
-async def test_the_owner_confirms_at_the_identity_provider(
-    make_tailnet: MakeTailnet, provider: IdentityProvider
-) -> None:
-    """Nobody else does; a no turns the session away."""
+    on everything, on one's own devices, and with root beside it. Carol's address is of another domain.
+    """
+    provider.knows("sub-carol", email="carol@elsewhere.example", email_verified=True)
     tailnet = await make_tailnet(config=provider.configuration)
-    staff = await tailnet.client(tailnet.able(Ability.LOGOUT)[-1])
-    assert isinstance(staff, TailscaledClient)
-    assert (await logs_in_person(tailnet, staff, provider, "sub-alice")).ok
-    check = rule("check", src=["alice@example.com"], checkPeriod="always")
-    await tailnet.server.set_policy(
-        json.dumps({"tagOwners": {"tag:server": []}, "acls": [ALL], "ssh": [check]})
+    await set_ssh_policy(tailnet, tag_owners={"tag:server": []})
+    releases = tailnet.able(Ability.LOGOUT)
+    alices = [await person(tailnet, provider, "alice", each) for each in (releases[0], releases[-1])]
+    bob = await person(tailnet, provider, "bob", releases[-1])
+    carol = await person(tailnet, provider, "carol", releases[0])
+    server = await ssh_server(tailnet, "admin", "server", tags=["tag:server"], accounts=NAMES)
+    await tailnet.meshed(tailnet.clients)
+    mine = "localpart:*@example.com"
+    owners = {alices[0]: "alice", alices[1]: "alice", bob: "bob", carol: "nobody of that domain"}
+    accounts = (*NAMES, "root")
+    ways = [(s, t) for s, t in itertools.permutations([*owners, server], 2) if s is not server]
+
+    await set_ssh_policy(tailnet, ssh("autogroup:member", to=EVERYTHING, users=mine))
+    await assert_sessions({(s, t, name): name == owners[s] for s, t in ways for name in accounts})
+
+    rules = [
+        ssh("autogroup:member", to="autogroup:self", users=mine),
+        ssh("autogroup:member", to=EVERYTHING, users="ssh-user"),  # shows all of them alive
+    ]
+    await set_ssh_policy(tailnet, *rules)
+    await assert_sessions(
+        {
+            (s, t, name): name == "ssh-user" or (name == owners[s] == owners.get(t))
+            for s, t in ways
+            for name in accounts
+        }
     )
-    server = await server_of(tailnet, tags=["tag:server"])
-    await tailnet.meshed([server, staff])
-    held = await is_held(staff, server, "ssh-user")
-    provider.person = "sub-bob"
-    async with open_browser() as browser:
-        assert (await browser.get(held.url)).status == 403
-    provider.person = "sub-alice"
-    async with open_browser() as browser:
-        assert (await browser.answer(await browser.get(held.url), answer="yes")).status == 200
-    await held.goes_on()
-    held = await is_held(staff, server, "ssh-user")
-    async with open_browser() as browser:
-        assert (await browser.answer(await browser.get(held.url), answer="no")).status == 200
-    await held.is_turned_away()
 
-
-async def test_an_e_mail_address_is_an_account(make_tailnet: MakeTailnet, provider: IdentityProvider) -> None:
-    """`localpart:*@example.com` opens the account of the person's own address, and no other."""
-    tailnet = await make_tailnet(config=provider.configuration)
-    staff = await tailnet.client(tailnet.able(Ability.LOGOUT)[-1])
-    assert isinstance(staff, TailscaledClient)
-    assert (await logs_in_person(tailnet, staff, provider, "sub-alice")).ok
-    mine = rule(src=["autogroup:member"], users=["localpart:*@example.com"])
-    await tailnet.server.set_policy(
-        json.dumps({"tagOwners": {"tag:server": []}, "acls": [ALL], "ssh": [mine]})
-    )
-    server = await server_of(tailnet, tags=["tag:server"])
-    for name in ("alice", "bob"):
-        await add_account(server, name)
-    await tailnet.meshed([server, staff])
-    await logs_in_as(staff, server, "alice")
-    for other in ("bob", "root", "ssh-user"):
-        await is_refused(staff, server, other)
-
-
-# ---- recording
-
-
-async def recorded_ends(make_tailnet: MakeTailnet, recorder: SessionRecorder, **how: Any) -> tuple[Any, Any]:
-    """A server whose sessions are recorded, and a device of alice's; the recorder has a node of its own."""
-    tailnet = await make_tailnet()
-    await tailnet.user("alice")
-    written = json.loads(rules(rule(**how, recorder=["tag:recorder"], enforceRecorder=True)))
-    written["tagOwners"]["tag:recorder"] = []
-    await tailnet.server.set_policy(json.dumps(written))
-    server = await server_of(tailnet, tags=["tag:server"])
-    staff = await comer(tailnet, "alice", "staff")
-    keeper = await comer(tailnet, "alice", "keeper", tags=["tag:recorder"])
-    await offer(recorder, keeper)
-    await tailnet.meshed([server, staff, keeper])
-    return staff, server
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def recorder() -> AsyncIterator[SessionRecorder]:
-    async with start_recorder("0.0.0.0") as made:
-        yield made
-
-
-async def test_sessions_are_recorded_where_a_rule_says_so(
-    make_tailnet: MakeTailnet, recorder: SessionRecorder
-) -> None:
-    """What the user saw is in it, and who they were."""
-    staff, server = await recorded_ends(make_tailnet, recorder)
-    await logs_in_as(staff, server, "ssh-user")
-    (recording,) = recorder.recordings
-    assert f"ssh-user at {await host_of(server)}" in output_of(recording)
-    header = header_of(recording)
-    assert header["localUser"] == "ssh-user"
-    assert header["srcNode"].startswith("staff")
-
-
-async def test_without_its_recorder_no_session_comes_about(
-    make_tailnet: MakeTailnet, recorder: SessionRecorder
-) -> None:
-    """Where the rule enforces it; and it ends when the recorder breaks off."""
-    staff, server = await recorded_ends(make_tailnet, recorder)
-    recorder.refuses = True
-    said = await is_refused(staff, server, "root")
-    assert "must be recorded" in said
-    recorder.refuses = False
-    await staff.machine.spawn("long", command(server, "root", TALKS))
-    log = staff.machine.data / "long.log"
-    async with asyncio.timeout(20):
-        while not log.exists() or "begun" not in log.read_text():  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
-    recorder.break_off()
-    assert await asyncio.wait_for(staff.machine.ended("long"), 30) != 0
-    assert "ended" not in log.read_text()
+    await set_ssh_policy(tailnet, ssh("autogroup:member", to=EVERYTHING, users=[mine, "root"]))
+    await assert_sessions({(s, t, name): name in (owners[s], "root") for s, t in ways for name in accounts})

@@ -6,7 +6,7 @@ import pytest
 
 from harness.clients.base import Ability, Client, CliResult
 from harness.conditions import needs_login, no_peer, running, sees, sees_expired, state_is
-from harness.logins import REAUTH, LoginRefused, asks, logs_in
+from harness.logins import REAUTH, LoginRefused, asks, logs_in, logs_out
 from harness.reach import assert_reach
 from harness.servers.base import identity
 from harness.tailnet import Tailnet
@@ -32,12 +32,6 @@ async def begin(tailnet: Tailnet, client: Client, key: str) -> "asyncio.Task[Cli
     return asyncio.create_task(client.up(tailnet.server.url, auth_key=key))
 
 
-async def log_out(client: Client) -> None:
-    """`tailscale logout`, and it shows."""
-    assert (await client.logout()).ok
-    await client.until(needs_login(), Budget.SYNC)
-
-
 async def log_in_again(tailnet: Tailnet, clients: list[Client]) -> None:
     """`tailscale up --force-reauth` at each, and an administrator lets it in."""
 
@@ -60,7 +54,7 @@ async def test_logging_out_and_in_again_is_the_same_node(tailnet: Tailnet) -> No
     """Same user, same node, same addresses and name; peers follow it to its new key."""
     clients = await all_log_in(tailnet)
     before = await tailnet.server.nodes()
-    await tailnet.each(clients, log_out)
+    await tailnet.each(clients, logs_out)
     await tailnet.each(clients, lambda client: logs_in(tailnet, client, "alice"))
     after = await tailnet.server.nodes()
     assert identity(after) == identity(before)
@@ -72,7 +66,7 @@ async def test_logging_in_as_another_user_is_another_node(tailnet: Tailnet) -> N
     """The first user's nodes stay theirs."""
     clients = await all_log_in(tailnet)
     before = await tailnet.server.nodes()
-    await tailnet.each(clients, log_out)
+    await tailnet.each(clients, logs_out)
     await tailnet.each(clients, lambda client: logs_in(tailnet, client, "bob"))
     after = await tailnet.server.nodes()
     assert identity([node for node in after if node.user == "alice"]) == identity(before)

@@ -1,7 +1,11 @@
 """The administrator's door of any server that has the `headscale` command, ours or the peer's."""
 
+import asyncio
 import json
-from collections.abc import Sequence
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -24,6 +28,25 @@ class Run(Protocol):
 
     async def __call__(self, args: Sequence[str], *, stdin: str = "") -> Completed:
         """The command's end; `stdin` is what it reads."""
+
+
+def command_here(variables: Mapping[str, str]) -> Run:
+    """Our own `headscale` on this host, for a server to which these variables of the environment lead it."""
+
+    async def run(args: Sequence[str], *, stdin: str = "") -> Completed:
+        begun = time.monotonic()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "headscale.cli.main", *args),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, **variables},
+        )
+        out, err = await process.communicate(stdin.encode())
+        code = process.returncode or 0
+        return Completed(tuple(args), code, out.decode(), err.decode(), time.monotonic() - begun)
+
+    return run
 
 
 class CommandAdmin:

@@ -6,15 +6,18 @@ The peer's flags may stand before or behind the verb (`headscale -o json users l
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from headscale.config import Config
-from headscale.configfile import BadConfig, load_config
 from headscale.errors import HeadscaleError
+
+if TYPE_CHECKING:
+    from headscale.config import Config
 
 FORMATS: Final = ("json", "json-line", "yaml")
 
@@ -28,8 +31,10 @@ class Session:
     force: bool = False
     trouble: int = 1
 
-    def config(self) -> Config:
+    def config(self) -> "Config":
         """The configuration in force."""
+        from headscale.configfile import load_config  # not every command has a use for it
+
         return load_config(self.config_path)
 
 
@@ -129,6 +134,34 @@ class Group(click.Group):
 Group.group_class = Group
 
 
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A command that is imported when it is used: its module, its name there, and its aliases."""
+
+    module: str
+    name: str
+    aliases: tuple[str, ...] = ()
+
+
+class LazyGroup(Group):
+    """A group of which most commands are imported when they are used, or all are listed."""
+
+    def __init__(self, *args: Any, later: Mapping[str, Later], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._later = later
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self._later})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        aliased = (name for name, later in self._later.items() if cmd_name in later.aliases)
+        name = cmd_name if cmd_name in self._later else next(aliased, "")
+        if name and name not in self.commands:
+            later = self._later[name]
+            self.add_command(getattr(import_module(later.module), later.name), name)
+        return super().get_command(ctx, cmd_name)
+
+
 class Failed(Exception):
     """The command cannot do it; the text is for the user, the exit code the command's `trouble`."""
 
@@ -150,6 +183,8 @@ def run(root: click.Group) -> None:
             print(problem.ctx.get_usage(), file=sys.stderr)  # noqa: T201
         sys.exit(flags.trouble)
     except (Failed, HeadscaleError) as problem:
+        from headscale.configfile import BadConfig
+
         bad_config = "the configuration cannot be used:\n" if isinstance(problem, BadConfig) else ""
         _complain(f"{bad_config}{problem}", flags.output)
         sys.exit(flags.trouble)

@@ -1,37 +1,44 @@
-"""The `headscale` command."""
+"""The `headscale` command. What a command needs is imported with it: they are to begin at once."""
 
 import platform
+from collections.abc import Mapping
+from typing import Final
 
 import click
 
 from headscale import __version__
-from headscale.cli.apikeys import apikeys
-from headscale.cli.audit import audit
-from headscale.cli.auth import auth
-from headscale.cli.backup import backup, restore
-from headscale.cli.client import call
-from headscale.cli.completion import completion
-from headscale.cli.config import config
-from headscale.cli.configfiles import check_sources
-from headscale.cli.debug import debug
-from headscale.cli.doctor import doctor
-from headscale.cli.dump import dump_config
-from headscale.cli.framework import Command, Group, run, session
-from headscale.cli.generate import generate
-from headscale.cli.importing import import_database
-from headscale.cli.nodes import nodes
-from headscale.cli.oauthclients import oauth_clients
+from headscale.cli.framework import Command, Later, LazyGroup, run, session
 from headscale.cli.output import show
-from headscale.cli.policy import check_file, policy
-from headscale.cli.preauthkeys import preauthkeys
-from headscale.cli.settings import settings
-from headscale.cli.top import top
-from headscale.cli.users import users
-from headscale.cli.webhooks import webhooks
-from headscale.config import PolicyMode
+
+COMMANDS: Final[Mapping[str, Later]] = {
+    "apikeys": Later("headscale.cli.apikeys", "apikeys", ("apikey", "api")),
+    "audit": Later("headscale.cli.audit", "audit"),
+    "auth": Later("headscale.cli.auth", "auth"),
+    "backup": Later("headscale.cli.backup", "backup"),
+    "completion": Later("headscale.cli.completion", "completion"),
+    "config": Later("headscale.cli.config", "config"),
+    "debug": Later("headscale.cli.debug", "debug"),
+    "doctor": Later("headscale.cli.doctor", "doctor"),
+    "dumpConfig": Later("headscale.cli.dump", "dump_config"),
+    "generate": Later("headscale.cli.generate", "generate", ("gen",)),
+    "import": Later("headscale.cli.importing", "import_database"),
+    "nodes": Later("headscale.cli.nodes", "nodes", ("node",)),
+    "oauth-clients": Later(
+        "headscale.cli.oauthclients",
+        "oauth_clients",
+        ("oauth-client", "oauthclients", "oauthclient", "oauth"),
+    ),
+    "policy": Later("headscale.cli.policy", "policy"),
+    "preauthkeys": Later("headscale.cli.preauthkeys", "preauthkeys", ("preauthkey", "authkey", "pre")),
+    "restore": Later("headscale.cli.backup", "restore"),
+    "settings": Later("headscale.cli.settings", "settings", ("setting",)),
+    "top": Later("headscale.cli.top", "top"),
+    "users": Later("headscale.cli.users", "users", ("user",)),
+    "webhooks": Later("headscale.cli.webhooks", "webhooks", ("webhook",)),
+}
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, later=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 def root() -> None:
     """A self-hosted control server for Tailscale clients."""
 
@@ -61,6 +68,8 @@ def version() -> None:
 @root.command(cls=Command)
 def health() -> None:
     """Ask the running server whether all is well."""
+    from headscale.cli.client import call
+
     found = call("GET", "/api/v1/health")
     show(found, text=f"running, but {found['policyProblem']}" if found.get("policyProblem") else "ok")
 
@@ -68,6 +77,10 @@ def health() -> None:
 @root.command(cls=Command)
 def configtest() -> None:
     """Check the configuration and change nothing."""
+    from headscale.cli.configfiles import check_sources
+    from headscale.cli.policy import check_file
+    from headscale.config import PolicyMode
+
     found = session().config()
     if found.policy.mode is PolicyMode.FILE and found.policy.path is not None:
         check_file(found.policy.path)
@@ -85,28 +98,6 @@ def serve() -> None:
     from headscale.cli.serve import serve_until_stopped  # the whole server: other commands do not wait for it
 
     serve_until_stopped(session().config())
-
-
-root.add_command(users)
-root.add_command(preauthkeys)
-root.add_command(nodes)
-root.add_command(oauth_clients)
-root.add_command(apikeys)
-root.add_command(audit)
-root.add_command(auth)
-root.add_command(config)
-root.add_command(policy)
-root.add_command(settings)
-root.add_command(webhooks)
-root.add_command(generate)
-root.add_command(import_database)
-root.add_command(backup)
-root.add_command(restore)
-root.add_command(completion)
-root.add_command(debug)
-root.add_command(doctor)
-root.add_command(dump_config)
-root.add_command(top)
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from headscale.cli.framework import session
-from headscale.configvalues import parse_long_duration
 from headscale.errors import Malformed
 
 
@@ -70,6 +69,8 @@ def moment(text: str | None) -> str:
 
 def lifetime(text: str) -> timedelta:
     """What `--expiration` says; raises a usage error."""
+    from headscale.configvalues import parse_long_duration
+
     try:
         return parse_long_duration(text)
     except Malformed as problem:

@@ -14,8 +14,8 @@ from headscale.errors import HeadscaleError
 from headscale.login.checks import PendingChecks
 from headscale.login.device import device_rows, session_rows
 from headscale.login.oidc.signin import SignIn
-from headscale.login.page import listed, page
 from headscale.login.pending import AUTH_PATH, REGISTER_PATH, PendingLogin, PendingLogins
+from headscale.pages.page import listed, page
 from headscale.state.writer import Writer
 
 

@@ -1,17 +1,13 @@
 """The harness as an administrator of our server, by both doors: REST on the socket, and the `headscale` command."""
 
-import asyncio
-import os
-import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 
-from harness.backends.base import Completed
 from harness.policies import ALLOW_ALL, NOBODY
 from harness.servers.base import Admin, AdminRefused, ServerAbility
-from harness.servers.command import CommandAdmin
+from harness.servers.command import CommandAdmin, command_here
 from harness.servers.local import local_settings
 from harness.servers.process import ProcessServer
 
@@ -34,19 +30,7 @@ async def server() -> AsyncIterator[ProcessServer]:
 @pytest.fixture(params=["rest", "command"])
 def admin(request: pytest.FixtureRequest, server: ProcessServer) -> Admin:
     """An administrator, by one of the doors."""
-
-    async def run(args: Sequence[str], *, stdin: str = "") -> Completed:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "headscale.cli.main", *args),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, **server.variables},
-        )
-        out, err = await process.communicate(stdin.encode())
-        return Completed(tuple(args), process.returncode or 0, out.decode(), err.decode(), 0.0)
-
-    return server if request.param == "rest" else CommandAdmin(run)
+    return server if request.param == "rest" else CommandAdmin(command_here(server.variables))
 
 
 async def test_policies_are_set_and_broken_ones_refused_with_their_line(admin: Admin) -> None:

@@ -58,17 +58,23 @@ class Chromium:
     def is_at(self, heading: str) -> None:
         """Raises AssertionError unless the page with this heading comes."""
         until = time.monotonic() + PATIENCE_S
-        while (found := [h.text for h in self.driver.find_elements("css selector", "h1")]) != [heading]:
+        while (found := self._headings()) != [heading]:
             assert time.monotonic() < until, (found, self.text)
             time.sleep(0.05)
 
+    def _headings(self) -> list[str]:
+        from selenium.common.exceptions import StaleElementReferenceException
+
+        try:
+            return [h.text for h in self.driver.find_elements("css selector", "h1")]
+        except StaleElementReferenceException:  # the page went while it was read
+            return []
+
     def complaints(self) -> list[str]:
-        """What the browser refused or could not load, but for its own wish for an icon."""
-        return [
-            str(entry["message"])
-            for entry in self.driver.get_log("browser")
-            if "favicon.ico" not in str(entry["message"])
-        ]
+        """What the browser refused or could not load, but for its own wish for an icon and the page's own status."""
+        own = f"{self.driver.current_url} - Failed to load resource"
+        messages = [str(entry["message"]) for entry in self.driver.get_log("browser")]
+        return [each for each in messages if "favicon.ico" not in each and not each.startswith(own)]
 
     def shoot(self, name: str) -> None:
         """Screenshots, in a wide window and on a phone; nothing may stick out at the side."""
@@ -76,9 +82,11 @@ class Chromium:
         for kind, width in WIDTHS.items():
             self.driver.set_window_size(width, 800)
             self.driver.save_screenshot(str(SHOTS / f"{name}-{kind}.png"))
-            body = self.driver.find_element("css selector", "main").rect
-            assert body["x"] >= 0, kind
-            assert body["x"] + body["width"] <= self.driver.get_window_size()["width"], kind
+            whole = self.driver.get_window_size()["width"]
+            # What is inside a block of commands may be scrolled to.
+            for shown in self.driver.find_elements("css selector", "main, main *:not(pre *)"):
+                assert shown.rect["x"] >= 0, (kind, shown.text)
+                assert shown.rect["x"] + shown.rect["width"] <= whole, (kind, shown.text)
 
 
 @pytest.fixture
@@ -211,5 +219,29 @@ async def test_without_a_provider_the_commands_are_there(tailnet: Tailnet, chrom
         assert "headscale auth register --auth-id" in chromium.text
         is_well_made(chromium)
         chromium.shoot("device-asks")
+
+    await asyncio.to_thread(look)
+
+
+PAGES = {
+    "/apple": "Tailscale on Apple devices",
+    "/windows": "Tailscale on Windows",
+    "/apple/watch": "There is no such profile",
+    "/nothing": "There is no such page",
+}
+
+
+async def test_pages_that_help_and_those_of_who_went_astray(tailnet: Tailnet, chromium: Chromium) -> None:
+    """All look and behave as those of logins; at the address alone there is nothing."""
+
+    def look() -> None:
+        for path, heading in PAGES.items():
+            chromium.open(tailnet.server.url + path)
+            chromium.is_at(heading)
+            is_well_made(chromium)
+            chromium.shoot(f"page{path.replace('/', '-')}")
+        chromium.open(f"{tailnet.server.url}/")
+        assert chromium.text == ""
+        assert chromium.driver.title == "headscale"
 
     await asyncio.to_thread(look)

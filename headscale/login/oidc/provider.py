@@ -34,6 +34,8 @@ ALGORITHMS: Final = (
 # Unknown keys are asked for again, but not at anybody's pace.
 KEYS_PAUSE_S: Final = 10.0
 METADATA_S: Final = 3600.0
+# What a token endpoint says of a client that it does not know, or not with this secret (RFC 6749, section 5.2).
+_OF_CLIENTS: Final = frozenset({"invalid_client", "unauthorized_client"})
 SUFFIX: Final = "/.well-known/openid-configuration"
 
 
@@ -163,16 +165,19 @@ class Provider:
         status, body = await self._ask("POST", found.token_endpoint, data=form, headers=headers)
         if status in (400, 401, 403):
             said = _said(body)
-            log.info(
+            is_us = said in _OF_CLIENTS or (said != "invalid_grant" and not needs_id_token)
+            log.log(
+                logging.WARNING if is_us else logging.INFO,
                 "the identity provider refused provider=%s grant=%s: %s",
                 settings.name,
                 form["grant_type"],
                 said,
             )
-            if (
-                said != "invalid_grant" and not needs_id_token
-            ):  # it is us whom it does not like, not the person
-                raise Unavailable(f"the identity provider refused this server: {said}")
+            if is_us:  # whom it does not like, not the person
+                raise Unavailable(
+                    f"the identity provider refused this server ({said}): whoever runs it has to look at the "
+                    "client's id and secret"
+                )
             raise Refused("the identity provider did not accept this login: start again")
         try:
             answer = msgspec.json.decode(body, type=TokenAnswer) if status == 200 else None

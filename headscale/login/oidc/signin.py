@@ -25,7 +25,7 @@ from headscale.login.oidc.attempts import LIFETIME, Attempts, nonce_of
 from headscale.login.oidc.errands import KINDS, Errand, Errands
 from headscale.login.oidc.identity import check_admission, check_token, identity_of, said_email_of
 from headscale.login.oidc.provider import Provider
-from headscale.login.page import listed, page
+from headscale.pages.page import listed, page
 from headscale.sealing import Sealer
 from headscale.state.people import Profile
 from headscale.state.writer import Writer

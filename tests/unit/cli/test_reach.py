@@ -5,8 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientConnectorCertificateError, ClientConnectorError, ClientConnectorSSLError
-from aiohttp.client_reqrep import ConnectionKey
 
 from headscale.cli.framework import Failed
 from headscale.cli.reach import NoServer, Server, server_of
@@ -23,7 +21,6 @@ LOCAL = Config(
     unix_socket=Path("/run/h.sock"),
     tailnet=SETTINGS,
 )
-WHERE = ConnectionKey("h.example.com", 443, True, True, None, None, None)
 
 
 def elsewhere(address: str, **more: object) -> Config:
@@ -83,11 +80,19 @@ def test_why_a_server_cannot_be_reached_for_good() -> None:
     """A certificate, no TLS, no permission; whatever else may pass."""
     there = server_of(elsewhere("h.example.com"))
     here = Server(name="/run/h.sock", url="http://headscale", socket="/run/h.sock")
-    untrusted = ClientConnectorCertificateError(WHERE, ssl.CertificateError("self-signed certificate"))
-    assert "cannot be trusted: " in str(there.why_not(untrusted))
+    untrusted = ssl.SSLCertVerificationError()
+    untrusted.verify_message = "self-signed certificate"
+    assert "cannot be trusted: self-signed certificate" in str(there.why_not(untrusted))
     assert "HEADSCALE_CLI_INSECURE=true" in str(there.why_not(untrusted))
-    assert "does not speak TLS" in str(there.why_not(ClientConnectorSSLError(WHERE, OSError())))
-    denied = ClientConnectorError(WHERE, PermissionError())
-    assert isinstance(here.why_not(denied), NoServer)
-    assert there.why_not(denied) is None
-    assert there.why_not(ClientConnectorError(WHERE, ConnectionRefusedError())) is None
+    assert "does not speak TLS" in str(there.why_not(ssl.SSLError()))
+    assert isinstance(here.why_not(PermissionError()), NoServer)
+    assert there.why_not(PermissionError()) is None
+    assert there.why_not(ConnectionRefusedError()) is None
+
+
+@pytest.mark.parametrize("key", ["hskey\nX-Other: 1", "sch\u00fcssel"])
+def test_what_is_no_key_is_said_without_repeating_it(key: str) -> None:
+    """It would be a header of its own, or none at all."""
+    with pytest.raises(Failed, match=r"cli\.api_key is not an API key") as failure:
+        server_of(elsewhere("h.example.com", cli_api_key=key))
+    assert key not in str(failure.value)

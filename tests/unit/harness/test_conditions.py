@@ -91,3 +91,11 @@ def test_node_names_are_first_labels() -> None:
     """The names that conditions take are those that people see."""
     node: Node = status(peer("b")).peers[0]
     assert node.name == "b"
+
+
+def test_another_login_url_is_one_that_differs() -> None:
+    """The same one, or none, is none."""
+    other = conditions.has_login_url_beside("https://a")
+    assert other.why_not(replace(status(), auth_url="https://b")) is None
+    assert other.why_not(replace(status(), auth_url="https://a")) == "shows the same login URL"
+    assert other.why_not(status(state="NeedsLogin")) == "no login URL; state is NeedsLogin"
