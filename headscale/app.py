@@ -22,6 +22,8 @@ from headscale.certificates.start import publisher_of
 from headscale.clock import Clock, SystemClock
 from headscale.config import Config, EmbeddedDERP, Listen, TLSFiles
 from headscale.configfile import load_config
+from headscale.console.console import Console
+from headscale.console.sessions import Sessions as ConsoleSessions
 from headscale.control.asks import NodeAsks
 from headscale.control.dispatch import Dispatcher, Handler
 from headscale.control.housekeeping import housekeep, sweep_credentials
@@ -60,7 +62,7 @@ from headscale.monitoring.requests import counting
 from headscale.monitoring.vitals import Vitals
 from headscale.pages.astray import astray, root
 from headscale.pages.devices import DevicePages
-from headscale.reload import Reloader
+from headscale.reload import Reloader, settle_roles
 from headscale.sealing import Sealer
 from headscale.sources.embedded import region_of
 from headscale.sources.policy import PolicySource
@@ -152,6 +154,7 @@ async def running(
         await policy.start(kept.policy, database.policy_before)
         await writer.apply(let_waiting_in)
         await writer.apply(partial(provide, peers=config.wireguard_peers))
+        await settle_roles(writer)
         presence.expect()
         sealer = Sealer(server_key)
         webhooks = Webhooks(writer, sealer, clock)
@@ -168,7 +171,8 @@ async def running(
         sign_in = SignIn(config.oidc, errands, writer, sealer, clock)
         await _reach_providers(sign_in)
         tasks.start("webhooks", webhooks.run())
-        recheck = Recheck(sign_in, writer, sealer, clock)
+        sessions_of_people = ConsoleSessions(clock, secrets.token_bytes)
+        recheck = Recheck(sign_in, writer, sealer, clock, on_cut_off=sessions_of_people.end_all_of)
         tasks.start("people again", recheck.run())
 
         public = PublicPages(writer, server_key=machine_key(server_key.public), ping=database.ping)
@@ -199,6 +203,7 @@ async def running(
             *public.routes(),
             *DevicePages(lambda: writer.snapshot.settings.server_url).routes(),
             *LoginPages(logins, checks, sign_in, writer).routes(),
+            *Console(sign_in, sessions_of_people, writer, logins, database.audit_events).routes(),
             *upgrade.routes(),
         ]
         derp = None

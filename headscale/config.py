@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Final
 
-from headscale.records import TailnetSettings, WireGuardPeer
+from headscale.records import Role, TailnetSettings, WireGuardPeer
 
 EMBEDDED_REGION_ID: Final = 999
 # How long a login waits for somebody to vouch, and how many do at once.
@@ -116,8 +116,9 @@ class OIDCProvider:
     """An identity provider (OpenID Connect), and whom of its people the operator lets in.
 
     `name` stands in addresses and is shown where there are several. `groups_claim` is the path of claims to a person's
-    groups; `groups_in_policy` makes them members of the policy's groups of the same names. `expiry_from_token`: a
-    node's key ends when the ID token does. `recheck` is how often the provider is asked again about people who are in;
+    groups; `groups_in_policy` makes them members of the policy's groups of the same names. `roles` are the groups that
+    give a role, the highest first; None leaves roles to administrators. `expiry_from_token`: a node's key ends when the
+    ID token does. `recheck` is how often the provider is asked again about people who are in;
     None for never. `must_be_there`: the server starts only when the provider answers.
     """
 
@@ -134,6 +135,7 @@ class OIDCProvider:
     expiry_from_token: bool = False
     groups_claim: tuple[str, ...] = ("groups",)
     groups_in_policy: bool = False
+    roles: tuple[tuple[Role, tuple[str, ...]], ...] | None = None
     recheck: timedelta | None = None
     must_be_there: bool = True
 

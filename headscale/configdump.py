@@ -191,6 +191,9 @@ def _provider(provider: OIDCProvider) -> dict[str, Any]:
         "oidc.use_expiry_from_token": provider.expiry_from_token,
         "oidc.groups_claim": ".".join(provider.groups_claim),
         "oidc.groups_in_policy": provider.groups_in_policy,
+        "oidc.roles": None
+        if provider.roles is None
+        else {role.value: list(groups) for role, groups in provider.roles},
         "oidc.recheck_interval": _duration(provider.recheck or timedelta()),
         "oidc.only_start_if_oidc_is_available": provider.must_be_there,
         "oidc.pkce.enabled": True,

@@ -30,7 +30,7 @@ from headscale.config import (
 from headscale.configcertificates import certificates
 from headscale.configdns import dns_settings, extra_records_path
 from headscale.configkeys import CHOOSABLE, KEYS, OTHER_PREFIXES, OTHER_VARIABLES, REMOVED, variable_of
-from headscale.configoidc import oidc_providers, plain_issuer
+from headscale.configoidc import oidc_providers, plain_issuer, role_mappings
 from headscale.configvalues import read_value
 from headscale.configwireguard import wireguard_peers
 from headscale.errors import Malformed
@@ -230,6 +230,7 @@ def _assemble(
         tailnet=replace(
             _tailnet(values, listen, is_tls=tls is not None),
             group_issuers=tuple(plain_issuer(each.issuer) for each in oidc if each.groups_in_policy),
+            role_mappings=role_mappings(oidc),
         ),
         extra_records_path=extra_records_path(values),
         certificates=certificates(values),

@@ -2,8 +2,8 @@
 
 The names are the peer's (0.29 and 0.30), so that its files work here; `data_dir`, `metrics.per_node`,
 `node.device_approval`, `clients.latest_version`, `derp.server.tls_listen_addr`, all of `dns.certificates`, and
-`oidc.name`, `oidc.groups_claim`, `oidc.groups_in_policy`, `oidc.recheck_interval` and `oidc.others` are ours. Kinds are
-checked by `configvalues`.
+`oidc.name`, `oidc.groups_claim`, `oidc.groups_in_policy`, `oidc.roles`, `oidc.recheck_interval` and `oidc.others` are
+ours. Kinds are checked by `configvalues`.
 """
 
 from dataclasses import dataclass
@@ -122,6 +122,7 @@ _NOW: Final = (
     Key("oidc.name", Kind.TEXT),
     Key("oidc.groups_claim", Kind.TEXT),
     Key("oidc.groups_in_policy", Kind.FLAG),
+    Key("oidc.roles", Kind.TABLE),
     Key("oidc.recheck_interval", Kind.DURATION),
     Key("oidc.others", Kind.RECORDS),
     Key("wireguard_peers", Kind.RECORDS),

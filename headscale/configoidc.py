@@ -12,10 +12,14 @@ from headscale.configdns import Values
 from headscale.configkeys import KEYS
 from headscale.configvalues import read_value
 from headscale.errors import Malformed
+from headscale.records import Role, RoleMapping
 
 SECTION: Final = "oidc"
 OTHERS: Final = f"{SECTION}.others"
+ROLES: Final = f"{SECTION}.roles"
 NAME: Final = "oidc"
+# The highest first.
+_GIVEN_BY_GROUPS: Final = (Role.ADMIN, Role.NETWORK_ADMIN, Role.AUDITOR)
 # More often would be a burden to the provider and to nobody's use.
 RECHECK_MIN: Final = timedelta(minutes=1)
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
@@ -75,6 +79,19 @@ def oidc_providers(values: Values, base: Path) -> tuple[OIDCProvider, ...]:
     return tuple(providers)
 
 
+def role_mappings(providers: tuple[OIDCProvider, ...]) -> tuple[RoleMapping, ...]:
+    """Of those providers that decide roles."""
+    return tuple(
+        RoleMapping(
+            issuer=plain_issuer(provider.issuer),
+            key=ROLES if number == 0 else f"{OTHERS} ({provider.name}: roles)",
+            groups=provider.roles,
+        )
+        for number, provider in enumerate(providers)
+        if provider.roles is not None
+    )
+
+
 def plain_issuer(issuer: str) -> str:
     """The issuer as identifiers begin with it: without a final slash. (Another slash would be another person.)"""
     parts = urlsplit(issuer.strip())
@@ -119,6 +136,7 @@ def _provider(values: Values | _Entry) -> OIDCProvider | None:
         expiry_from_token=values.get("oidc.use_expiry_from_token", False),
         groups_claim=_path(values),
         groups_in_policy=values.get("oidc.groups_in_policy", False),
+        roles=_roles(values),
         recheck=recheck or None,
         must_be_there=values.get("oidc.only_start_if_oidc_is_available", True),
     )
@@ -146,6 +164,24 @@ def _extra_params(values: Values | _Entry) -> dict[str, str]:
         if str(name) in OURS:
             values.complain("oidc.extra_params", f"{name} is this server's own to say")
     return {str(name): str(value) for name, value in given.items() if str(name) not in OURS}
+
+
+def _roles(values: Values | _Entry) -> tuple[tuple[Role, tuple[str, ...]], ...] | None:
+    """`{admin: [ops], auditor: [audit]}`, the highest role first; the owner is nobody's to choose by a group."""
+    given: Mapping[str, Any] | None = values.get(ROLES)
+    if given is None:
+        return None
+    for name in given.keys() - _GIVEN_BY_GROUPS:
+        values.complain(ROLES, f"{name!r} is no role that groups may give: {', '.join(_GIVEN_BY_GROUPS)} are")
+    found = []
+    for role in _GIVEN_BY_GROUPS:
+        groups = given.get(role, [])
+        if not isinstance(groups, list) or not all(isinstance(group, str) and group for group in groups):
+            values.complain(ROLES, f"{role}: expected a list of groups")
+            continue
+        if groups:
+            found.append((role, tuple(map(str, groups))))
+    return tuple(found)
 
 
 def _path(values: Values | _Entry) -> tuple[str, ...]:

@@ -34,6 +34,16 @@ class RegisterMethod(StrEnum):
     """Never by itself: the configuration names it (`wireguard_peers`)."""
 
 
+class Role(StrEnum):
+    """What a person is in the tailnet; what each may do: `state/scopes.py`. There is one owner at the most."""
+
+    OWNER = "owner"
+    ADMIN = "admin"
+    NETWORK_ADMIN = "network-admin"
+    AUDITOR = "auditor"
+    MEMBER = "member"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
     """An account; `provider_identifier` is None for one made here (not by an identity provider).
@@ -51,6 +61,7 @@ class User:
     profile_pic_url: str = ""
     groups: tuple[str, ...] = ()
     sealed_refresh: bytes = field(default=b"", repr=False)
+    role: Role = Role.MEMBER
     created_at: datetime
 
     @property
@@ -84,14 +95,16 @@ class PreAuthKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A credential of administrators' programs; only a hash of its secret is kept.
+    """A credential of programs; only a hash of its secret is kept.
 
-    `last_seen` is when it was used last, to the minute; None for never.
+    It may do what its user may at that moment, everything without one (`user_id` None). `last_seen` is when it was used
+    last, to the minute; None for never.
     """
 
     id: int
     prefix: str
     secret_hash: bytes = field(repr=False)
+    user_id: int | None = None
     expiration: datetime | None
     created_at: datetime
     last_seen: datetime | None = None
@@ -376,6 +389,18 @@ class DNSSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoleMapping:
+    """Which groups of an identity provider give its people a role. `issuer` is how their identifiers begin.
+
+    `groups` has the highest role first; `key` is where the operator wrote it.
+    """
+
+    issuer: str
+    key: str
+    groups: tuple[tuple[Role, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TailnetSettings:
     """What steps and maps need to know of the configuration.
 
@@ -384,7 +409,7 @@ class TailnetSettings:
     the keys of the configuration that the operator gave a value, of those that administrators may choose otherwise.
     `probe_interval` is how often routers that stand in for each other are asked whether they answer (zero: never), and
     `probe_timeout` how long that may take. `group_issuers` are the identity providers whose groups count as groups of
-    the policy.
+    the policy, `role_mappings` those that decide the roles of their people.
     """
 
     server_url: str
@@ -403,6 +428,7 @@ class TailnetSettings:
     latest_client: str = ""
     written: frozenset[str] = frozenset()
     group_issuers: tuple[str, ...] = ()
+    role_mappings: tuple[RoleMapping, ...] = ()
 
     @property
     def expiry_warning(self) -> timedelta:

@@ -14,6 +14,8 @@ from headscale.login.oidc.signin import SignIn
 from headscale.sources.policy import PolicySource
 from headscale.sources.records import RecordSource
 from headscale.sources.relays import DerpSource
+from headscale.state.acts import audited
+from headscale.state.roles import HAND_OVER, lacks_owner, map_roles_again
 from headscale.state.settings import configure
 from headscale.state.wireguard import provide
 from headscale.state.writer import Writer
@@ -92,6 +94,7 @@ class Reloader:
         try:
             if await self._writer.apply(partial(configure, configured=wanted.tailnet)):
                 log.info("settings changed: every client is told")
+            await settle_roles(self._writer)
         except HeadscaleError as problem:
             log.error("SIGHUP: the settings stay as they are: %s", problem)
 
@@ -117,6 +120,15 @@ class Reloader:
             log.error("SIGHUP: the DERP map stays as it is: %s", problem)
             return
         self._config = replace(self._config, derp_sources=wanted.derp_sources)
+
+
+async def settle_roles(writer: Writer) -> None:
+    """What the configuration of now says of roles holds; and it is to be known who the owner is."""
+    step = audited(map_roles_again, actor="configuration", action="user.role")
+    if changed := await writer.apply(step):
+        log.info("roles follow the configuration's groups users=%d", changed)
+    if lacks_owner(writer.snapshot):
+        log.warning("no user is the owner of this tailnet: say who is, with `%s`", HAND_OVER)
 
 
 def waits_for_a_restart(running: Config, wanted: Config) -> list[str]:

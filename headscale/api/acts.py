@@ -9,11 +9,12 @@ from typing import Final, TypeVar
 
 from aiohttp import web
 
-from headscale.api.grants import GRANT
+from headscale.api.grants import GRANT, NEEDED, Needed
 from headscale.api.problems import Handler
 from headscale.state.acts import audited
 from headscale.state.audit import note
 from headscale.state.effect import Step
+from headscale.state.permission import permitted
 from headscale.state.scopes import EVERYTHING
 from headscale.state.snapshot import Snapshot
 from headscale.state.writer import Writer
@@ -29,6 +30,7 @@ class Actor:
 
 
 ACTOR: Final = web.RequestKey("actor", Actor)
+_NOTHING: Final = Needed(())
 _CREDENTIALS: Final = struct.Struct("3i")
 
 
@@ -51,6 +53,11 @@ class Acts:
         self, request: web.Request, action: str, step: Step[T], *, details: str = ""
     ) -> Step[T]:
         """The step as the caller's act, for somebody else to apply."""
+        grant = request.get(GRANT)
+        needed = request.get(NEEDED, _NOTHING)  # a public route has none
+        step = permitted(
+            step, person=grant.person if grant else None, scopes=needed.scopes, node_id=needed.node_id
+        )
         return audited(step, actor=request[ACTOR].name, action=action, details=details)
 
     async def note(self, request: web.Request, action: str, details: str) -> None:

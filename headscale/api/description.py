@@ -34,8 +34,9 @@ Nothing: Final = object_of("Nothing")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """One route. `query` are the parameters that it knows, all of them optional. `body` and `answer` may also be
-    `bytes`: any text, of the media type that is named; an answer may be anything of another type, too. `notes` say more
-    than the summary; `problem` is what refuses, if that is not what refuses elsewhere.
+    `bytes`: any text, of the media type that is named; an answer may be anything of another type, too. One of `scopes`
+    is needed, none means that any credential will do; one that `is_own` everybody may ask of their own devices.
+    `problem` is what refuses, if that is not what refuses elsewhere.
     """
 
     summary: str
@@ -45,7 +46,8 @@ class Operation:
     body: type[Any] | None = None
     body_type: str = _JSON
     query: tuple[str, ...] = ()
-    notes: str = ""
+    scopes: tuple[str, ...] = ()
+    is_own: bool = False
     is_public: bool = False
     needs_body: bool = False
     problem: Struct | None = None
@@ -142,8 +144,8 @@ class Description:
                 },
             },
         }
-        if operation.notes:
-            described["description"] = operation.notes
+        if operation.scopes:
+            described["description"] = _needs(operation)
         if operation.is_public:
             described["security"] = []
         if operation.body is not None:
@@ -173,6 +175,11 @@ def _id(method: str, path: str) -> str:
     """`postNodeIdExpire`."""
     words = re.findall(r"[A-Za-z]+", path.replace("{tailnet}", ""))
     return method.lower() + "".join(word[:1].upper() + word[1:] for word in words)
+
+
+def _needs(operation: Operation) -> str:
+    told = f"Scope: {' or '.join(f'`{scope}`' for scope in operation.scopes)}"
+    return f"{told}; of their own devices everybody may" if operation.is_own else told
 
 
 def _answered(operation: Operation) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """The API's door on the main listener: who may come in, and how much they may send.
 
 `Authorization: Bearer <API key>`, for every path below /api but the public ones, unknown paths included; on v2 also
-`Basic`, with the key as the user name and any password, and an OAuth client's access token. Whoever comes with an API
-key may do everything, as on the Unix socket, an access token what its scopes say. The answer to everybody else is one
-and the same.
+`Basic`, with the key as the user name and any password, and an OAuth client's access token. An API key that is nobody's
+may do everything, as on the Unix socket, a person's what their role says, an access token what its scopes say. The
+answer to everybody else is one and the same.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from headscale.records import ApiKey
 from headscale.state.apikeys import is_seen_late, mark_api_key_seen, recognise_api_key
 from headscale.state.imported import ImportedKeys
 from headscale.state.oauth import TOKEN_START, recognise_token
-from headscale.state.scopes import EVERYTHING
+from headscale.state.scopes import EVERYTHING, grant_of_person
 from headscale.state.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -82,6 +82,10 @@ class KeyDoor:
         key = recognise_api_key(self._writer.snapshot, text, now)
         self._note(key)
         request[ACTOR], request[GRANT] = Actor(f"API key {key.prefix}"), EVERYTHING
+        if key.user_id is not None:
+            user = self._writer.snapshot.users[key.user_id]
+            request[ACTOR] = Actor(f"person {user.login}, API key {key.prefix}")
+            request[GRANT] = grant_of_person(user)
 
     def _note(self, key: ApiKey) -> None:
         if key.id in self._noting or not is_seen_late(key, self._clock.now()):

@@ -13,6 +13,7 @@ from headscale.api.acts import Acts, is_local
 from headscale.api.door import KeyDoor
 from headscale.api.parts import ApiParts
 from headscale.api.problems import problems
+from headscale.api.v1.access import guarded
 from headscale.api.v1.apikeys import ApiKeys
 from headscale.api.v1.audit import AuditLog
 from headscale.api.v1.auth import Logins
@@ -77,7 +78,7 @@ def api_routes(parts: ApiParts) -> list[web.RouteDef]:
         trouble = writer.snapshot.policy_problem
         return answer({"databaseConnectivity": True} | ({"policyProblem": trouble} if trouble else {}))
 
-    return [
+    first = [
         web.get("/api/v1/health", health),
         *Users(acts).routes(),
         *PreAuthKeys(acts, parts.clock).routes(),
@@ -90,6 +91,9 @@ def api_routes(parts: ApiParts) -> list[web.RouteDef]:
         *PreferencesApi(acts).routes(),
         *Looks(parts.vitals).routes(),
         *AuditLog(parts.audit_events).routes(),
+    ]
+    return [
+        *(guarded(route, acts) for route in first),
         *V1.routes(),
         *(endpoint.route(parts, acts) for endpoint in ENDPOINTS),
         *V2.routes(),

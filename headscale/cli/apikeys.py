@@ -1,12 +1,14 @@
 """headscale apikeys …"""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 
 from headscale.cli.client import call, segment
 from headscale.cli.framework import Command, Failed, Group
 from headscale.cli.output import lifetime, moment, show, show_table
+from headscale.cli.users import id_of_user
 
 _ID = click.option("-i", "--id", "key_id", default="", help="The key's ID.")
 _PREFIX = click.option("-p", "--prefix", default="", help="The key's prefix, as the list shows it.")
@@ -19,10 +21,13 @@ def apikeys() -> None:
 
 @apikeys.command(cls=Command, aliases=("c", "new"))
 @click.option("-e", "--expiration", default="90d", show_default=True, help="Its lifetime, like 24h or 90d.")
-def create(expiration: str) -> None:
-    """Create a key and print it: it cannot be shown again."""
-    end = datetime.now(UTC) + lifetime(expiration)
-    key = call("POST", "/api/v1/apikey", body={"expiration": end.isoformat()})["apiKey"]
+@click.option("-u", "--user", default="", help="Whose it is (name, e-mail or ID): it may do what they may.")
+def create(expiration: str, user: str) -> None:
+    """Create a key and print it: it cannot be shown again. One that is nobody's may do everything."""
+    body = {"expiration": (datetime.now(UTC) + lifetime(expiration)).isoformat()}
+    if user:
+        body["user"] = id_of_user(user)
+    key = call("POST", "/api/v1/apikey", body=body)["apiKey"]
     show(key, text=key)
 
 
@@ -37,10 +42,11 @@ def list_keys() -> None:
             moment(key["expiration"]),
             moment(key["createdAt"]),
             moment(key["lastSeen"]),
+            _whose(key),
         )
         for key in keys
     ]
-    show_table(keys, ("ID", "Prefix", "Expiration", "Created", "Last seen"), rows)
+    show_table(keys, ("ID", "Prefix", "Expiration", "Created", "Last seen", "User"), rows)
 
 
 @apikeys.command(cls=Command, aliases=("revoke", "exp", "e"))
@@ -63,8 +69,12 @@ def delete(key_id: str, prefix: str) -> None:
     show({}, text="Key deleted")
 
 
-def _all() -> list[dict[str, str]]:
-    found: list[dict[str, str]] = call("GET", "/api/v1/apikey")["apiKeys"]
+def _whose(key: dict[str, Any]) -> str:
+    return str(key["user"]["name"]) if "user" in key else ""
+
+
+def _all() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = call("GET", "/api/v1/apikey")["apiKeys"]
     return found
 
 
@@ -72,7 +82,7 @@ def _prefix_of(key_id: str) -> str:
     """The API deletes by prefix only."""
     for key in _all():
         if key["id"] == key_id:
-            return key["prefix"]
+            return str(key["prefix"])
     raise Failed(f"no API key has the id {key_id}")
 
 

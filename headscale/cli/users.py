@@ -1,10 +1,21 @@
 """headscale users …"""
 
+from typing import Final
+
 import click
 
 from headscale.cli.client import call, segment
 from headscale.cli.framework import Command, Failed, Group
 from headscale.cli.output import confirm, moment, show, show_table
+from headscale.records import Role
+
+_WITH_ARTICLE: Final = {
+    Role.OWNER: "the owner",
+    Role.ADMIN: "an admin",
+    Role.NETWORK_ADMIN: "a network-admin",
+    Role.AUDITOR: "an auditor",
+    Role.MEMBER: "a member",
+}
 
 
 @click.group(cls=Group, aliases=("user",))
@@ -30,11 +41,16 @@ def create(name: str, display_name: str, email: str, picture_url: str) -> None:
 @click.option("-e", "--email", help="Only users of this e-mail.")
 def list_users(identifier: str | None, name: str | None, email: str | None) -> None:
     """List users."""
-    found = _find(identifier, name, email)
+    users_found = _find(identifier, name, email)
+    roles = {told["userId"]: told["role"] for told in _roles()}
+    found = [{**user, "role": roles.get(user["id"], "")} for user in users_found]
     show_table(
         found,
-        ("ID", "Name", "Username", "Email", "Created"),
-        [(u["id"], u["displayName"], u["name"], u["email"], moment(u["createdAt"])) for u in found],
+        ("ID", "Name", "Username", "Email", "Role", "Created"),
+        [
+            (u["id"], u["displayName"], u["name"], u["email"], u["role"], moment(u["createdAt"]))
+            for u in found
+        ],
     )
 
 
@@ -74,6 +90,35 @@ def logout(identifier: str | None, name: str | None) -> None:
         return
     ended = call("POST", f"/api/v1/user/{user['id']}/logout")
     show(ended, text=f"Logged out: {len(ended['nodes'])} device(s) of {who}")
+
+
+@users.command(name="set-role", cls=Command)
+@click.argument("user")
+@click.argument("role", type=click.Choice([role.value for role in Role]))
+def set_role(user: str, role: str) -> None:
+    """Give USER (a name, e-mail address or ID) a ROLE.
+
+    The owner stays the owner until somebody else is made it; then they are an admin.
+    """
+    told = call("POST", f"/api/v1/user/{id_of_user(user)}/role", body={"role": role})["role"]
+    show(told, text=f"{told['name']} (ID {told['userId']}) is {_WITH_ARTICLE[Role(told['role'])]} now")
+
+
+def _roles() -> list[dict[str, str]]:
+    found: list[dict[str, str]] = call("GET", "/api/v1/user/roles")["roles"]
+    return found
+
+
+def id_of_user(text: str) -> str:
+    """The ID of the one user whom somebody calls so: by name or e-mail address, else by ID. Raises Failed."""
+    users = _find(None, None)
+    found = [user for user in users if text in (user["name"], user["email"])]
+    found = found or [user for user in users if user["id"] == text]
+    if len(found) != 1:
+        raise Failed(
+            f"expected exactly one user called {text}, found {len(found)}: see `headscale users list`, and use an ID"
+        )
+    return found[0]["id"]
 
 
 def _find(identifier: str | None, name: str | None, email: str | None = None) -> list[dict[str, str]]:

@@ -48,6 +48,7 @@ from headscale.records import (
     Preferences,
     Record,
     RegisterMethod,
+    Role,
     User,
     Webhook,
 )
@@ -158,7 +159,15 @@ users = Table(
     Column("profile_pic_url", Text, nullable=False),
     Column("groups", Strings, nullable=False, server_default="[]"),
     Column("sealed_refresh", LargeBinary),
+    Column("role", String(16), nullable=False, server_default=Role.MEMBER.value),
     Column("created_at", UtcDateTime, nullable=False),
+)
+Index(
+    "uq_users_owner",
+    users.c.role,
+    unique=True,
+    sqlite_where=text("role = 'owner'"),
+    postgresql_where=text("role = 'owner'"),
 )
 Index(
     "uq_users_local_name",
@@ -192,6 +201,7 @@ api_keys = Table(
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
     Column("prefix", String(12), nullable=False, unique=True),
     Column("secret_hash", LargeBinary, nullable=False),
+    Column("user_id", ForeignKey("users.id")),
     Column("expiration", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
     Column("last_seen", UtcDateTime),
@@ -349,6 +359,8 @@ def row_of(record: Record) -> dict[str, Any]:
     if isinstance(record, PolicyText):
         return {"id": record.id, "data": record.text, "created_at": record.created_at}
     row = {column.name: getattr(record, column.name) for column in table_of(record).columns}
+    if isinstance(record, User):
+        row["role"] = record.role.value
     if isinstance(record, Node):
         row["ipv4"] = str(record.ipv4) if record.ipv4 else None
         row["ipv6"] = str(record.ipv6) if record.ipv6 else None
@@ -359,7 +371,8 @@ def row_of(record: Record) -> dict[str, Any]:
 def user_of(row: Any) -> User:
     """A `users` row as a record."""
     columns = dict(row._mapping)
-    return User(**{**columns, "sealed_refresh": columns["sealed_refresh"] or b""})
+    kept = {"sealed_refresh": columns["sealed_refresh"] or b"", "role": Role(columns["role"])}
+    return User(**{**columns, **kept})
 
 
 def key_of(row: Any) -> PreAuthKey:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from headscale.errors import Malformed, NotFound, Refused
-from headscale.records import Advance, ApiKey, Counter, Delete, Insert, Update
+from headscale.records import Advance, ApiKey, Counter, Delete, Insert, Role, Update
 from headscale.state.credentials import KeySecret, hash_secret
 from headscale.state.effect import Effect, Moment
 from headscale.state.snapshot import Snapshot, drop_api_key, put_api_key
@@ -41,13 +41,30 @@ def api_key_parts(text: str) -> tuple[str, str]:
 
 
 def create_api_key(
-    snapshot: Snapshot, moment: Moment, *, secret: KeySecret, expiration: datetime | None
+    snapshot: Snapshot,
+    moment: Moment,
+    *,
+    secret: KeySecret,
+    expiration: datetime | None,
+    user_id: int | None = None,
+    by: int | None = None,
 ) -> Effect[ApiKey]:
-    """A new key, which may do everything."""
+    """A new key, which may do what its user may, or everything without one.
+
+    `by` is who makes it, None for who may do everything. Raises NotFound for an unknown user, Refused for more than the
+    maker's own, whose the owner's alone is everything.
+    """
+    if user_id is not None and user_id not in snapshot.users:
+        raise NotFound(f"no user has the id {user_id}")
+    if by is not None and user_id != by and snapshot.users[by].role is not Role.OWNER:
+        raise Refused(
+            "only the owner makes API keys for others, or keys that may do everything: name yourself as user"
+        )
     key = ApiKey(
         id=snapshot.last_api_key_id + 1,
         prefix=secret.prefix,
         secret_hash=hash_secret(secret.secret),
+        user_id=user_id,
         expiration=expiration,
         created_at=moment.now,
     )

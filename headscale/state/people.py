@@ -9,6 +9,7 @@ from headscale.state.admission import Outcome, Request
 from headscale.state.effect import Effect, Moment
 from headscale.state.login import log_in
 from headscale.state.nodes import expire_node
+from headscale.state.roles import first_role, with_mapped_role
 from headscale.state.snapshot import Snapshot, put_user
 from headscale.state.users import find_user, is_name
 
@@ -34,7 +35,8 @@ class Profile:
 def meet(snapshot: Snapshot, moment: Moment, *, profile: Profile) -> Effect[User]:
     """The user of this person, made when there is none, with what the provider says now.
 
-    Nobody is found by name or e-mail address: these can be chosen. What the provider does not say stays.
+    Nobody is found by name or e-mail address: these can be chosen. What the provider does not say stays. The first user
+    of all is the owner; the role of others follows from their groups where the operator says so.
     """
     known = find(snapshot, profile.identifier)
     if known is None:
@@ -44,12 +46,14 @@ def meet(snapshot: Snapshot, moment: Moment, *, profile: Profile) -> Effect[User
                 name="",
                 provider=PROVIDER,
                 provider_identifier=profile.identifier,
+                role=first_role(snapshot),
                 created_at=moment.now,
             ),
             profile,
         )
+        user = with_mapped_role(snapshot.settings, user)
         return Effect(put_user(snapshot, user), user, (Insert(user), Advance(Counter.USER, user.id)))
-    user = _described(known, profile)
+    user = with_mapped_role(snapshot.settings, _described(known, profile))
     if user == known:
         return Effect(snapshot, known)
     touched = frozenset(node.id for node in snapshot.nodes_owned_by(user.id))

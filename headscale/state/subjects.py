@@ -1,7 +1,7 @@
 """Nodes and users as the policy is shown them."""
 
 from headscale.policy.subjects import Person, Subject
-from headscale.records import Node, TailnetSettings, User
+from headscale.records import Node, Role, TailnetSettings, User
 from headscale.state.routes import in_force
 
 
@@ -23,7 +23,10 @@ def subject_of(node: Node) -> Subject:
 
 
 def person_of(settings: TailnetSettings, user: User) -> Person:
-    """What rules can depend on of a user: their provider's groups where the operator lets those count in the policy."""
+    """What rules can depend on of a user: their provider's groups where the operator lets those count in the policy.
+
+    That they are a member says nothing of them: `autogroup:member` is everybody.
+    """
     counts = any(
         (user.provider_identifier or "").startswith(f"{issuer}/") for issuer in settings.group_issuers
     )
@@ -32,6 +35,7 @@ def person_of(settings: TailnetSettings, user: User) -> Person:
         name=user.name,
         email=user.email,
         provider_identifier=user.provider_identifier or "",
+        roles=frozenset({user.role.value}) if user.role is not Role.MEMBER else frozenset(),
         groups=frozenset(user.groups) if counts else frozenset(),
     )
 

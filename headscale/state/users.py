@@ -7,7 +7,8 @@ from typing import Final
 from headscale.errors import Conflict, Malformed, NotFound
 from headscale.records import Advance, Counter, Delete, Insert, Update, User, Write
 from headscale.state.effect import Effect, Moment
-from headscale.state.snapshot import Snapshot, drop_key, drop_user, put_user
+from headscale.state.roles import check_not_owner, first_role
+from headscale.state.snapshot import Snapshot, drop_api_key, drop_key, drop_user, put_user
 
 # The rule that the peer documents (and applies to names from identity providers only): we hold everyone to it.
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]*(@[A-Za-z0-9._-]*)?")
@@ -24,7 +25,7 @@ def create_user(
     email: str = "",
     profile_pic_url: str = "",
 ) -> Effect[User]:
-    """A new local user. Raises Malformed for a bad name, Conflict for a taken one."""
+    """A new local user; the first of all is the owner. Raises Malformed for a bad name, Conflict for a taken one."""
     check_name(snapshot, name)
     user = User(
         id=snapshot.last_user_id + 1,
@@ -32,6 +33,7 @@ def create_user(
         display_name=display_name,
         email=email,
         profile_pic_url=profile_pic_url,
+        role=first_role(snapshot),
         created_at=moment.now,
     )
     return Effect(put_user(snapshot, user), user, (Insert(user), Advance(Counter.USER, user.id)))
@@ -49,9 +51,10 @@ def rename_user(snapshot: Snapshot, moment: Moment, *, user_id: int, name: str) 
 
 
 def delete_user(snapshot: Snapshot, moment: Moment, *, user_id: int) -> Effect[None]:
-    """Forget a user without nodes, and the keys that would let nodes in under it.
+    """Forget a user without nodes, their API keys, and the keys that would let nodes in under it.
 
-    A tagged key that the user once made stays: its nodes are the tags' and not the user's.
+    A tagged key that the user once made stays: its nodes are the tags' and not the user's. Raises NotFound, OwnerStays
+    for the owner while there are others, and Conflict for a user with nodes.
     """
     user = find_user(snapshot, user_id)
     nodes = snapshot.nodes_owned_by(user_id)
@@ -59,6 +62,8 @@ def delete_user(snapshot: Snapshot, moment: Moment, *, user_id: int) -> Effect[N
         raise Conflict(
             f"user {user.name} still has {len(nodes)} node(s): delete them or log them in as others"
         )
+    if len(snapshot.users) > 1:  # the last one has nobody to hand over to
+        check_not_owner(user, "deleted")
     writes: list[Write] = []
     after = drop_user(snapshot, user)
     for key in [key for key in snapshot.pre_auth_keys.values() if key.user_id == user_id]:
@@ -69,6 +74,9 @@ def delete_user(snapshot: Snapshot, moment: Moment, *, user_id: int) -> Effect[N
         else:
             after = drop_key(after, key)
             writes.append(Delete(key))
+    for api_key in [each for each in snapshot.api_keys.values() if each.user_id == user_id]:
+        after = drop_api_key(after, api_key)
+        writes.append(Delete(api_key))
     return Effect(after, None, (*writes, Delete(user)))
 
 

@@ -83,6 +83,9 @@ def _of_users(old: Snapshot, new: Snapshot, now: datetime) -> Iterator[Event]:
             yield _about_user(new, after, now, "userCreated", "was created")
         elif before is not None and after is None:
             yield _about_user(new, before, now, "userDeleted", "was deleted")
+        elif before is not None and after is not None and before.role is not after.role:
+            roles = {"oldRoles": [before.role.value], "newRoles": [after.role.value]}
+            yield _about_user(new, after, now, "userRoleUpdated", f"is {after.role.value} now", **roles)
 
 
 def _of_node(
@@ -129,10 +132,13 @@ def _about(
     return Event(now, kind, f"Node {node.given_name} {what}", data)
 
 
-def _about_user(snapshot: Snapshot, user: User, now: datetime, kind: str, what: str) -> Event:
-    data = {
+def _about_user(
+    snapshot: Snapshot, user: User, now: datetime, kind: str, what: str, **more: list[str]
+) -> Event:
+    data: dict[str, Any] = {
         "user": user.login,
         "userID": str(user.id),
         "url": f"{snapshot.settings.server_url}/api/v2/users/{user.id}",
+        **more,
     }
     return Event(now, kind, f"User {user.login} {what}", data)

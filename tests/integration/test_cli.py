@@ -308,7 +308,7 @@ async def test_people_get_words_and_tables(server: InProcessServer, headscale: H
         headscale("nodes", "delete", "-i", "7", "-o", "json", "--force", **at),
     )
     heading, row = listed.out.splitlines()
-    assert heading.split() == ["ID", "Name", "Username", "Email", "Created"]
+    assert heading.split() == ["ID", "Name", "Username", "Email", "Role", "Created"]
     assert row.split()[:2] == ["1", "alice"]
     assert (kept.code, kept.out) == (0, "User not destroyed\n")
     assert "Delete user alice (ID 1)" in kept.err

@@ -39,6 +39,7 @@ from headscale.records import (
     PreAuthKey,
     Preferences,
     RegisterMethod,
+    Role,
     Update,
     User,
     Webhook,
@@ -51,6 +52,7 @@ BOB = User(
     id=2,
     name="bob",
     groups=("all", "eng"),
+    role=Role.OWNER,
     sealed_refresh=b"\x00\xff sealed",
     display_name='B"ob ä\x00',
     email="bob@example.com",
@@ -96,7 +98,13 @@ TOKEN = AccessToken(
     created_at=NOW,
 )
 API_KEY = ApiKey(
-    id=4, prefix="ba9876543210", secret_hash=bytes(32), expiration=NOW, created_at=NOW, last_seen=NOW
+    id=4,
+    prefix="ba9876543210",
+    secret_hash=bytes(32),
+    user_id=1,
+    expiration=NOW,
+    created_at=NOW,
+    last_seen=NOW,
 )
 HOOK = Webhook(
     id=2,
@@ -315,6 +323,7 @@ async def test_the_second_start_changes_nothing(path: Path) -> None:
     [
         replace(ALICE, id=9),
         replace(BOB, id=9),
+        replace(ALICE, id=9, name="eve", role=Role.OWNER),
         replace(KEY, id=9),
         node(9, node_key=nkey(4), cap_version=0),
         node(9, given_name="host4", cap_version=0),
@@ -327,7 +336,8 @@ async def test_the_second_start_changes_nothing(path: Path) -> None:
     ],
 )
 async def test_what_must_be_unique_is(database: Database, clash: User | PreAuthKey | Node) -> None:
-    """Node keys, names, addresses, one node of a machine for each owner: a bug above is no wrong row here."""
+    """Node keys, names, addresses, one node of a machine for each owner, one owner of the tailnet: a bug above is no
+    wrong row here."""
     await database.commit([Insert(ALICE), Insert(BOB), Insert(KEY), Insert(FULL), Insert(PLAIN)])
     with pytest.raises(IntegrityError):
         await database.commit([Insert(clash)])
@@ -336,7 +346,7 @@ async def test_what_must_be_unique_is(database: Database, clash: User | PreAuthK
 
 async def test_two_of_a_provider_may_have_one_name(database: Database) -> None:
     """Only local names are unique: a provider tells its users apart by other means."""
-    again = replace(BOB, id=3, provider_identifier="https://idp/2")
+    again = replace(BOB, id=3, provider_identifier="https://idp/2", role=Role.MEMBER)
     await database.commit([Insert(BOB), Insert(again), Insert(replace(ALICE, name="bob"))])
     assert len((await database.load(NOW)).users) == 3
 
@@ -350,7 +360,7 @@ async def test_a_batch_that_fails_leaves_nothing(path: Path) -> None:
                 Insert(BOB),
                 Advance(Counter.USER, 5),
                 Update(replace(ALICE, email="x")),
-                Insert(replace(BOB, id=3)),
+                Insert(replace(BOB, id=3, role=Role.MEMBER)),
             ]
         )
     assert (await database.load(NOW)).users == (ALICE,)

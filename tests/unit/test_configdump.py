@@ -40,9 +40,10 @@ oidc:
   client_secret: planted-oidc-secret
   extra_params: {prompt: planted-parameter}
   groups_claim: realm_access.roles
+  roles: {admin: [ops, sre], auditor: [audit]}
   recheck_interval: 30m
   others:
-    - {name: second, issuer: https://other.example.com, client_id: hs, client_secret: planted-other-secret}
+    - {name: second, issuer: https://other.example.com, client_id: hs, client_secret: planted-other-secret, roles: {}}
 unix_socket_permission: "0750"
 cli: {timeout: 7s, address: vpn.example.com, api_key: planted-api-key}
 clients: {latest_version: 1.102.4}

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from headscale.api.acts import Acts
+from headscale.api.grants import GRANT
 from headscale.api.v1.body import answer, in_utc, parse_id, read_body
 from headscale.api.v1.objects import api_key_object
 from headscale.clock import Clock
@@ -20,9 +21,10 @@ DEFAULT_LIFETIME: Final = timedelta(days=90)
 
 
 class NewApiKey(msgspec.Struct, frozen=True):
-    """The body of a creation."""
+    """The body of a creation. `user` is the id of whose it becomes (ours); a key of nobody's may do everything."""
 
     expiration: datetime | None = None
+    user: str | int = ""
 
 
 class ApiKeyName(msgspec.Struct, frozen=True):
@@ -53,15 +55,20 @@ class ApiKeys:
         asked = await read_body(request, NewApiKey)
         secret = draw_secret(secrets.token_bytes(PREFIX_BYTES + SECRET_BYTES), kind=KIND)
         expiration = in_utc(asked.expiration or self._clock.now() + DEFAULT_LIFETIME)
-        await self._acts.apply(
-            request, "apikey.create", partial(create_api_key, secret=secret, expiration=expiration)
+        step = partial(
+            create_api_key,
+            secret=secret,
+            expiration=expiration,
+            user_id=parse_id(str(asked.user), "user") if asked.user not in ("", 0, "0") else None,
+            by=request[GRANT].person,
         )
+        await self._acts.apply(request, "apikey.create", step)
         return answer({"apiKey": secret.reveal()})
 
     async def list(self, request: web.Request) -> web.Response:
         """All keys by id, masked."""
         keys = sorted(self._acts.snapshot.api_keys.values(), key=lambda key: key.id)
-        return answer({"apiKeys": [api_key_object(key) for key in keys]})
+        return answer({"apiKeys": [api_key_object(self._acts.snapshot, key) for key in keys]})
 
     async def expire(self, request: web.Request) -> web.Response:
         """The key stops working now."""

@@ -8,15 +8,17 @@ import msgspec
 from aiohttp import web
 
 from headscale.api.acts import Acts
+from headscale.api.grants import GRANT
 from headscale.api.v1.body import answer, in_utc, parse_id, read_body
 from headscale.api.v1.objects import node_object
 from headscale.clock import Clock
-from headscale.errors import Conflict, Malformed
+from headscale.errors import Conflict, Malformed, Refused
 from headscale.records import Node
 from headscale.state.approvals import approve_routes
 from headscale.state.backfill import backfill_addresses
 from headscale.state.nodes import delete_node, expire_node, find_node, rename_node
 from headscale.state.preferences import authorize_node
+from headscale.state.scopes import DEVICES, read
 from headscale.state.tags import set_tags
 from headscale.state.users import user_named
 
@@ -69,10 +71,13 @@ class Nodes:
 
     async def list(self, request: web.Request) -> web.Response:
         """All nodes by id, or those that the user with this ?user=name owns."""
-        snapshot = self._acts.snapshot
-        nodes = sorted(snapshot.nodes.values(), key=lambda node: node.id)
+        snapshot, grant = self._acts.snapshot, request[GRANT]
+        nodes = sorted(filter(grant.sees, snapshot.nodes.values()), key=lambda node: node.id)
         if name := request.query.get("user"):
-            nodes = snapshot.nodes_owned_by(user_named(snapshot, name).id)
+            if not grant.allows(read(DEVICES)) and name != snapshot.users[grant.person or 0].name:
+                nodes = []  # who else there is they may not know
+            else:
+                nodes = snapshot.nodes_owned_by(user_named(snapshot, name).id)
         return answer({"nodes": [node_object(snapshot, node, in_list=True) for node in nodes]})
 
     async def get(self, request: web.Request) -> web.Response:
@@ -91,6 +96,10 @@ class Nodes:
         asked = _from_query(told) if told else await read_body(request, Expiry)
         if asked.expiry is not None and asked.disable_expiry:
             raise Malformed("give either an expiry or disableExpiry, not both")
+        if asked != Expiry() and not request[GRANT].allows(DEVICES):
+            raise Refused(
+                "the key of a device of yours can end now; later, or never, is an administrator's to say"
+            )
         expiry = None if asked.disable_expiry else asked.expiry or self._clock.now()
         node = await self._acts.apply(
             request,

@@ -46,13 +46,14 @@ class PreAuthKey(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ApiKey(msgspec.Struct, frozen=True, rename="camel"):
-    """An API key; `prefix` is the masked form."""
+    """An API key; `prefix` is the masked form. `user` is ours, and there only when the key is somebody's."""
 
     id: str
     prefix: str
     expiration: datetime | None
     created_at: datetime
     last_seen: datetime | None
+    user: User | msgspec.UnsetType = msgspec.UNSET
 
 
 class Node(msgspec.Struct, frozen=True, rename="camel"):
@@ -122,7 +123,7 @@ def key_object(snapshot: Snapshot, key: records.PreAuthKey, *, text: str | None 
     )
 
 
-def api_key_object(key: records.ApiKey) -> ApiKey:
+def api_key_object(snapshot: Snapshot, key: records.ApiKey) -> ApiKey:
     """The key as v1 shows it; its whole text is only ever in the answer that creates it."""
     return ApiKey(
         id=str(key.id),
@@ -130,6 +131,7 @@ def api_key_object(key: records.ApiKey) -> ApiKey:
         expiration=key.expiration,
         created_at=key.created_at,
         last_seen=key.last_seen,
+        user=user_object(snapshot.users[key.user_id]) if key.user_id is not None else msgspec.UNSET,
     )
 
 

@@ -69,7 +69,8 @@ class Ip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def list_devices(call: Call[None]) -> Devices:
     """All by id, or those that every other parameter of the query fits; ?fields=all has their routes too."""
     snapshot, all_fields, filters = call.snapshot, _all_fields(call), _filters(call)
-    nodes = sorted(snapshot.nodes.values(), key=lambda node: node.id)
+    seen = (node for node in snapshot.nodes.values() if call.grant.sees(node))
+    nodes = sorted(seen, key=lambda node: node.id)
     devices = (device_object(snapshot, node, all_fields=all_fields) for node in nodes)
     return Devices(tuple(device for device in devices if not filters or fits(device, filters)))
 
@@ -185,6 +186,7 @@ ENDPOINTS: Final = (
         method="GET",
         path="/tailnet/{tailnet}/devices",
         scopes=_READ,
+        is_own=True,
         handler=list_devices,
         answer=Devices,
         query=(FIELDS, *sorted(FILTERS)),
@@ -194,12 +196,20 @@ ENDPOINTS: Final = (
         method="GET",
         path="/device/{id}",
         scopes=_READ,
+        is_own=True,
         handler=get_device,
         answer=Device,
         query=(FIELDS,),
         summary="Get a device",
     ),
-    Endpoint(method="DELETE", path="/device/{id}", scopes=_WRITE, handler=delete, summary="Delete a device"),
+    Endpoint(
+        method="DELETE",
+        path="/device/{id}",
+        scopes=_WRITE,
+        is_own=True,
+        handler=delete,
+        summary="Delete a device",
+    ),
     Endpoint(
         method="POST",
         path="/device/{id}/authorized",
@@ -212,6 +222,7 @@ ENDPOINTS: Final = (
         method="POST",
         path="/device/{id}/expire",
         scopes=_WRITE,
+        is_own=True,
         handler=expire,
         summary="End a device's key now",
     ),

@@ -17,9 +17,9 @@ from aiohttp import hdrs, web
 from headscale.api.acts import Acts
 from headscale.api.bodies import answer, id_of, receive
 from headscale.api.description import Nothing, Operation
-from headscale.api.grants import GRANT
+from headscale.api.grants import GRANT, check_route
 from headscale.api.parts import ApiParts
-from headscale.errors import Malformed, NotFound, Refused
+from headscale.errors import Malformed, NotFound
 from headscale.records import TailnetSettings
 from headscale.state.effect import Step
 from headscale.state.scopes import Grant
@@ -76,7 +76,7 @@ class Endpoint(Generic[B]):
 
     The handler answers a document, or a whole response; None is `{}`. `body` is its type, or `bytes` for whatever is
     sent, of `body_max_bytes` where that is not what bodies have everywhere. Everybody may ask a route that `is_public`,
-    without a login.
+    without a login. One that `is_own` everybody may ask of their own devices.
     """
 
     method: str
@@ -92,6 +92,7 @@ class Endpoint(Generic[B]):
     query: tuple[str, ...] = ()
     body_max_bytes: int | None = None
     is_public: bool = False
+    is_own: bool = False
     problem: type[msgspec.Struct] | None = None
 
     @property
@@ -111,7 +112,8 @@ class Endpoint(Generic[B]):
             answer_type=self.answer_type,
             other_answer_type=self.other_answer_type,
             query=self.query,
-            notes=f"Scope: {' or '.join(f'`{scope}`' for scope in self.scopes)}" if self.scopes else "",
+            scopes=self.scopes,
+            is_own=self.is_own,
             is_public=self.is_public,
             needs_body=self.body not in (None, bytes),
             problem=self.problem,
@@ -146,8 +148,8 @@ def tailnet_names(settings: TailnetSettings) -> frozenset[str]:
 async def _serve(
     endpoint: Endpoint[Any], parts: ApiParts, acts: Acts, request: web.Request
 ) -> web.StreamResponse:
-    if not endpoint.is_public and not request[GRANT].allows(*endpoint.scopes):
-        raise Refused(f"this needs the scope {' or '.join(endpoint.scopes)}, which the access token lacks")
+    if not endpoint.is_public:
+        check_route(request, acts.snapshot, endpoint.scopes, is_own=endpoint.is_own)
     tailnet = request.match_info.get("tailnet", _THIS)
     if tailnet not in tailnet_names(acts.snapshot.settings):
         raise NotFound(f"no tailnet is named {tailnet[:80]!r}: {_THIS} is the one that there is")

@@ -23,7 +23,7 @@ def check_tags(call: Call[object], tags: Iterable[str]) -> tuple[str, ...]:
         raise Malformed(f"{', '.join(unknown)}: not defined in the policy's tagOwners; add it there first")
     beyond = [tag for tag in wanted if not may_give(policy, call.grant, tag)]
     if beyond:
-        raise Refused(f"{', '.join(beyond)}: the access token has no such tag, nor one that owns it")
+        raise Refused(f"{', '.join(beyond)}: {call.grant.holder} has no such tag, nor one that owns it")
     return wanted
 
 
@@ -32,4 +32,4 @@ def check_scopes(call: Call[object], scopes: Iterable[str]) -> None:
     beyond = sorted(scope for scope in set(scopes) if not call.grant.may_hand_on(scope))
     if beyond:
         named = ", ".join(scope[:80] for scope in beyond)
-        raise Refused(f"{named}: the access token lacks this scope, or the tags that go with it")
+        raise Refused(f"{named}: {call.grant.holder} lacks this scope, or the tags that go with it")

@@ -185,8 +185,7 @@ def _find(call: Call[object], needed: Any) -> PreAuthKey | OAuthClient:
 
 
 def _check_may(call: Call[object], scope: str) -> None:
-    if not call.grant.allows(scope):
-        raise Refused(f"this needs the scope {scope}, which the access token lacks")
+    call.grant.check(scope)
 
 
 def _lifetime(seconds: int | None) -> timedelta:

@@ -8,6 +8,7 @@ import msgspec
 
 from headscale import records
 from headscale.api.v2.endpoints import Call, Endpoint, not_served
+from headscale.state.roles import check_may_give, role_named, set_role
 from headscale.state.scopes import USERS, read
 from headscale.state.snapshot import Snapshot
 from headscale.state.users import delete_user, find_user
@@ -15,10 +16,12 @@ from headscale.state.users import delete_user, find_user
 TAILNET_ID: Final = "1"
 MEMBER: Final = "member"
 ACTIVE: Final = "active"
+# Of a parameter that asks for nothing in particular.
+_ANY: Final = (None, "", "all")
 
 
 class User(msgspec.Struct, frozen=True, rename="camel"):
-    """A user. Everybody is an active member here; `last_seen` is of its devices, and else when it was created."""
+    """A user. Everybody is active, and of type member; `last_seen` is of its devices, and else when it was created."""
 
     id: str
     display_name: str
@@ -52,7 +55,7 @@ def user_object(snapshot: Snapshot, user: records.User) -> User:
         tailnet_id=TAILNET_ID,
         created=user.created_at,
         type=MEMBER,
-        role=MEMBER,
+        role=user.role.value,
         status=ACTIVE,
         device_count=len(nodes),
         last_seen=max((node.last_seen for node in nodes if node.last_seen), default=user.created_at),
@@ -60,12 +63,20 @@ def user_object(snapshot: Snapshot, user: records.User) -> User:
     )
 
 
+class NewRole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The role to give."""
+
+    role: str
+
+
 async def list_users(call: Call[None]) -> Users:
-    """All by id; of ?type and ?role there are only members."""
+    """All by id, or those with ?role; of ?type there are only members."""
     snapshot, query = call.snapshot, call.request.query
-    if any(query.get(name) not in (None, "", "all", MEMBER) for name in ("type", "role")):
+    if query.get("type") not in (*_ANY, MEMBER):
         return Users(())
     users = sorted(snapshot.users.values(), key=lambda user: user.id)
+    if (role := query.get("role")) not in _ANY:
+        users = [user for user in users if user.role == role]
     return Users(tuple(user_object(snapshot, user) for user in users))
 
 
@@ -79,10 +90,15 @@ async def delete(call: Call[None]) -> None:
     await call.apply("user.delete", partial(delete_user, user_id=call.id("user")))
 
 
+async def give_role(call: Call[NewRole]) -> None:
+    """Another role; a new owner takes over from the one of before."""
+    role = role_named(call.body.role)
+    check_may_give(call.grant, role)
+    step = partial(set_role, user_id=call.id("user"), role=role, by=call.grant.person)
+    await call.apply("user.role", step)
+
+
 _NO_STATUS: Final = not_served("users have no status here: delete one, or its devices, to keep it out")
-_NO_ROLES: Final = not_served(
-    "users have no roles here: everybody is a member, and the policy says who may what"
-)
 ENDPOINTS: Final[tuple[Endpoint[Any], ...]] = (
     Endpoint(
         method="GET",
@@ -108,20 +124,23 @@ ENDPOINTS: Final[tuple[Endpoint[Any], ...]] = (
         handler=delete,
         summary="Delete a user without devices",
     ),
+    Endpoint(
+        method="POST",
+        path="/users/{id}/role",
+        scopes=(USERS,),
+        handler=give_role,
+        body=NewRole,
+        summary="Give a user a role",
+    ),
     *(
         Endpoint(
             method="POST",
             path=f"/users/{{id}}/{verb}",
             scopes=(USERS,),
-            handler=refusal,
+            handler=_NO_STATUS,
             body=bytes,
             summary=f"Not served: {verb} a user",
         )
-        for verb, refusal in (
-            ("approve", _NO_STATUS),
-            ("suspend", _NO_STATUS),
-            ("restore", _NO_STATUS),
-            ("role", _NO_ROLES),
-        )
+        for verb in ("approve", "suspend", "restore")
     ),
 )

@@ -6,6 +6,7 @@ Only an answer counts. A provider that is away, or does not know this server any
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -29,13 +30,25 @@ RETRIES_PER_INTERVAL: Final = 4
 
 
 class Recheck:
-    """One server's. People are asked about one after the other, each at a time of their own."""
+    """One server's. People are asked about one after the other, each at a time of their own.
 
-    def __init__(self, sign_in: SignIn, writer: Writer, sealer: Sealer, clock: Clock) -> None:
+    `on_cut_off` is told the user who may not be here any more.
+    """
+
+    def __init__(
+        self,
+        sign_in: SignIn,
+        writer: Writer,
+        sealer: Sealer,
+        clock: Clock,
+        *,
+        on_cut_off: Callable[[int], None],
+    ) -> None:
         self._sign_in = sign_in
         self._writer = writer
         self._sealer = sealer
         self._clock = clock
+        self._on_cut_off = on_cut_off
         self._due: dict[int, float] = {}
 
     async def run(self) -> None:
@@ -78,6 +91,7 @@ class Recheck:
     async def _cut_off(self, user: User, provider: Provider, why: str) -> None:
         """The keys of all their devices end; they may log in again, if the provider lets them."""
         actor = _actor(provider)
+        self._on_cut_off(user.id)
         try:
             step = audited(
                 partial(end_keys_of, user_id=user.id), actor=actor, action="user.logout", details=why

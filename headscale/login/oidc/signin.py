@@ -8,7 +8,7 @@ import html
 import logging
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -62,6 +62,10 @@ class Asked:
     expiry: datetime | None
 
 
+# What becomes of a person who is known now: by which provider, and what they had wanted.
+Arrival = Callable[[Profile, str, str], Awaitable[web.StreamResponse]]
+
+
 class SignIn:
     """The pages of people who log in at an identity provider. `errands` are what for, by kind."""
 
@@ -78,6 +82,7 @@ class SignIn:
         self._writer = writer
         self._sealer = sealer
         self._clock = clock
+        self._arrivals: dict[str, Arrival] = {}
         self._away: Attempts[Away] = Attempts(clock, secrets.token_bytes)
         self._asked: Attempts[Asked] = Attempts(clock, secrets.token_bytes)
 
@@ -100,6 +105,14 @@ class SignIn:
             else Provider(each, self._clock)
             for each in providers
         }
+
+    def receive(self, kind: str, arrival: Arrival) -> None:
+        """From now on people come back to this who went to a provider for `kind`, with nothing that waits for them."""
+        self._arrivals[kind] = arrival
+
+    async def go(self, kind: str, name: str, *, wanted: str) -> web.StreamResponse:
+        """On to the provider of this name, for `kind` and what is wanted there. Raises NotFound or Unavailable."""
+        return await self._go(kind, wanted, name)
 
     async def begin(self, kind: str, errand_id: str) -> web.StreamResponse:
         """The first page: on to the one provider, or a choice among several. Raises for what does not wait."""
@@ -211,6 +224,8 @@ class SignIn:
                 )
             sealed = self._sealer.seal(tokens.refresh_token) if tokens.refresh_token else b""
             profile = replace(profile, sealed_refresh=sealed)
+        if (arrival := self._arrivals.get(away.kind)) is not None:
+            return await arrival(profile, away.provider, away.errand_id)
         errand = self._still_waiting(away.kind, away.errand_id)
         errand.check_person(profile)
         return self._ask(errand, Asked(away.kind, away.errand_id, profile, expires_at))

@@ -224,6 +224,7 @@ def test_every_verb_of_the_peer_is_there() -> None:
     }
     assert {
         *("create", "c", "new", "list", "ls", "show", "destroy", "delete", "rename", "mv", "logout"),
+        "set-role",
     } == names["users"]
     assert {
         *("list", "ls", "show", "expire", "logout", "exp", "e", "rename", "delete", "del"),

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from headscale.records import Webhook
+from headscale.records import Role, Webhook
 from headscale.state.nodes import delete_node, expire_due, rename_node
 from headscale.state.policy import prepare, set_policy
 from headscale.state.preferences import authorize_node
+from headscale.state.roles import set_role
 from headscale.state.snapshot import Snapshot, put_node
 from headscale.state.users import create_user, delete_user
 from headscale.state.webhooks import CATEGORIES, MISCONFIGURATIONS, SUBSCRIPTIONS, TAILNET
@@ -57,6 +58,16 @@ CHANGES: dict[str, tuple[Snapshot, Callable[[Snapshot], Snapshot], list[str]]] =
     ),
     "a node goes": (here(), lambda s: delete_node(s, moment(), node_id=1).snapshot, ["nodeDeleted"]),
     "a node is renamed": (here(), lambda s: rename_node(s, moment(), node_id=1, name="x").snapshot, []),
+    "a user has another role": (
+        here(),
+        lambda s: set_role(s, moment(), user_id=2, role=Role.ADMIN).snapshot,
+        ["userRoleUpdated"],
+    ),
+    "ownership is handed over": (
+        here(),
+        lambda s: set_role(s, moment(), user_id=2, role=Role.OWNER).snapshot,
+        ["userRoleUpdated", "userRoleUpdated"],
+    ),
     "a user comes": (here(), lambda s: create_user(s, moment(), name="carol").snapshot, ["userCreated"]),
     "a user goes": (here(), lambda s: delete_user(s, moment(), user_id=2).snapshot, ["userDeleted"]),
     "another policy": (
@@ -174,3 +185,12 @@ def test_the_signature_is_of_time_and_body() -> None:
         signature_of(b"[]", secret="tskey-webhook-x", now=NOW + timedelta(seconds=1)),
     ]
     assert signature not in others
+
+
+def test_of_a_role_both_are_told() -> None:
+    before = here()
+    after = set_role(before, moment(), user_id=2, role=Role.AUDITOR).snapshot
+    (event,) = events_between(before, after, frozenset(), NOW)
+    assert event.message == "User bob is auditor now"
+    assert event.data is not None
+    assert (event.data["oldRoles"], event.data["newRoles"]) == (["member"], ["auditor"])
