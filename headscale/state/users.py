@@ -62,7 +62,8 @@ def delete_user(snapshot: Snapshot, moment: Moment, *, user_id: int) -> Effect[N
         raise Conflict(
             f"user {user.name} still has {len(nodes)} node(s): delete them or log them in as others"
         )
-    if len(snapshot.users) > 1:  # the last one has nobody to hand over to
+    # One who cannot sign in never acted as owner, and the last one has nobody to hand over to.
+    if user.provider_identifier and len(snapshot.users) > 1:
         check_not_owner(user, "deleted")
     writes: list[Write] = []
     after = drop_user(snapshot, user)

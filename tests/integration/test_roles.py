@@ -59,7 +59,7 @@ async def test_who_gave_which_role_is_written_down(server: InProcessServer, tail
         ]
         shown = {"userId": "2", "name": "bob", "role": "owner", "decidedBy": ""}
         assert (await socket("GET", "user/roles"))[1]["roles"][1] == shown
-        refused = (await socket("DELETE", "user/2"))[1]
+        refused = (await socket("POST", "user/2/role", {"role": "member"}))[1]
         assert (refused["status"], "set-role <user> owner" in refused["detail"]) == (409, True)
 
 

@@ -18,7 +18,7 @@ from headscale.state.roles import (
 )
 from headscale.state.snapshot import Snapshot, put_user
 from headscale.state.users import create_user, delete_user
-from tests.builders import SETTINGS, moment, tailnet
+from tests.builders import SETTINGS, moment, tailnet, with_user
 
 ISSUER = "https://idp.example.com"
 MAPPING = RoleMapping(
@@ -87,6 +87,7 @@ def test_the_owner_cannot_be_demoted(role: Role) -> None:
 
 def test_the_owner_cannot_be_deleted_while_there_are_others() -> None:
     snapshot = tailnet("ann", "bob")
+    snapshot = with_user(snapshot, snapshot.users[1], provider_identifier="https://idp.example/ann")
     with pytest.raises(OwnerStays, match="cannot be deleted"):
         delete_user(snapshot, moment(), user_id=1)
     handed = given(snapshot, 2, Role.OWNER)
@@ -94,6 +95,12 @@ def test_the_owner_cannot_be_deleted_while_there_are_others() -> None:
     assert roles(alone) == {"bob": "owner"}
     nobody = delete_user(alone, moment(), user_id=2).snapshot
     assert roles(create_user(nobody, moment(), name="eve").snapshot) == {"eve": "owner"}
+
+
+def test_an_owner_who_cannot_sign_in_may_be_deleted() -> None:
+    """As the first user that a script makes, and removes again; who is owner then an administrator says."""
+    alone = delete_user(tailnet("ann", "bob"), moment(), user_id=1).snapshot
+    assert (roles(alone), lacks_owner(alone)) == ({"bob": "member"}, True)
 
 
 @pytest.mark.parametrize("role", [role for role in Role if role is not Role.OWNER])
