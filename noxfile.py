@@ -97,6 +97,19 @@ def integration(session: nox.Session) -> None:
 
 
 @nox.session
+def networks(session: nox.Session) -> None:
+    """Machines in network namespaces, as root: backend and lab by themselves, then scenarios with real clients.
+
+    Arguments after `--` go to the second half.
+    """
+    session.install("-e", ".[dev]")
+    own = [f"tests/integration/test_{name}.py" for name in ("backends", "segments", "lab")]
+    session.run("pytest", *own, "-k", "netns")
+    files = [f"scenarios/test_{name}.py" for name in ("networks", "connectivity", "login", "acl")]
+    session.run("pytest", *files, "--backend=netns", *session.posargs)
+
+
+@nox.session
 def thirdparty(session: nox.Session) -> None:
     """Other people's API clients against our server: Go's SDK, Tailscale's own tools, PyPI's tailscale."""
     session.install("-e", ".[dev,thirdparty]")

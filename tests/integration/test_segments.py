@@ -170,7 +170,7 @@ asyncio.run(crash())
 """
 
 
-async def test_what_a_crash_left_is_removed_by_the_next_run() -> None:
+async def test_what_a_crash_of_netns_left_is_removed_by_the_next_run() -> None:
     """Programs end with their run; its namespaces, cable and folder go when another run begins, and only its."""
     try:
         backend = choose("netns")
