@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.backends import namespaces
 from harness.backends.base import Capability
 from harness.backends.choose import choose
 from harness.backends.machine import Machine
@@ -191,6 +192,8 @@ async def test_what_a_crash_of_netns_left_is_removed_by_the_next_run() -> None:
             assert not left_of(run)
             assert not folder.exists()
         assert (await bystander.agent("hello"))["name"] == "b"
+        assert bystander.data.exists()
+        assert len(left_of(namespaces.run_name())) == 2, "the switch and the bystander of the run that goes on"
     await asyncio.to_thread(until_ended, f"sleep {mark}")
 
 
