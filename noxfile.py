@@ -105,7 +105,7 @@ def networks(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
     own = [f"tests/integration/test_{name}.py" for name in ("backends", "segments", "lab")]
     session.run("pytest", *own, "-k", "netns")
-    files = [f"scenarios/test_{name}.py" for name in ("networks", "connectivity", "login", "acl")]
+    files = [f"scenarios/test_{name}.py" for name in ("networks", "connectivity", "login")]
     session.run("pytest", *files, "--backend=netns", *session.posargs)
 
 

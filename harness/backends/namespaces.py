@@ -23,6 +23,13 @@ NEEDED = ("ip", "unshare", "iptables", "ip6tables")
 
 COMMAND_SECONDS = 20.0
 
+OVERLAY = """
+mount -t tmpfs harness /run
+mkdir /run/upper /run/work
+mount -t overlay -o lowerdir=/etc,upperdir=/run/upper,workdir=/run/work harness /etc
+"""
+"""Fails where machines could not have an `/etc` of their own."""
+
 
 def run_name() -> str:
     """This process, in a way that no later process is called."""
@@ -41,8 +48,9 @@ def check_usable() -> None:
     try:
         _run(["ip", "netns", "add", probe])
         _run(["ip", "netns", "del", probe])
+        _run(["unshare", "--mount", "--pid", "--uts", "--fork", "sh", "-ec", OVERLAY])
     except HarnessError as error:
-        raise Missing(f"network namespaces cannot be made here: {error}") from error
+        raise Missing(f"network namespaces, or overlays, cannot be made here: {error}") from error
 
 
 def sweep() -> list[str]:

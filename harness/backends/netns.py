@@ -1,9 +1,9 @@
 """The netns backend: a client is a few processes in namespaces of their own, with a kernel interface, addresses and
 packet filter, as in a container but without Docker and without an image.
 
-Each machine has its own network, processes, host name, mounts, `/run` and copy of `/etc`; the rest of the file
-system is the host's. All cables lead to bridges in one more namespace, which a single one leads out of, to the
-host. Needs root, iproute2, iptables and util-linux.
+Each machine has its own network, processes, host name, mounts and `/run`, and writes to `/etc`, `/home` and `/var` for
+itself; the rest of the file system is the host's. All cables lead to bridges in one more namespace, which a single one
+leads out of, to the host. Needs root, overlayfs, iproute2, iptables and util-linux.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from harness.progress import Report
 from harness.provision import Provisioner
 from harness.versions import Release
 
-CAPABILITIES = frozenset(Capability) - {Capability.ACCOUNTS}
+CAPABILITIES = frozenset(Capability)
 
 FIRST_MACHINE = 2
 """The host has the first address of the internet, and in a LAN nobody has it, so that both are counted alike."""
@@ -40,12 +40,12 @@ FIRST_MACHINE = 2
 BOOT = """
 set -e
 mount -t tmpfs -o mode=755 harness /run
-mkdir -p /run/harness/upper /run/harness/work
+mkdir /run/harness
 cd /run/harness
-mount -t overlay -o lowerdir=/etc,upperdir=upper,workdir=work harness /etc 2>/dev/null || {
-    cp -a /etc etc
-    mount --bind etc /etc
-}
+for own in etc home var; do
+    mkdir "$own" "$own.work"
+    mount -t overlay -o "lowerdir=/$own,upperdir=$own,workdir=$own.work" harness "/$own"
+done
 rm -f /etc/resolv.conf /etc/hosts /etc/hostname
 echo "nameserver $2" >/etc/resolv.conf
 printf '127.0.0.1 localhost\\n::1 localhost\\n127.0.1.1 %s\\n' "$1" >/etc/hosts
@@ -55,9 +55,9 @@ shift 2
 cd /
 exec "$@"
 """
-"""Run in a machine's new namespaces. `/run` is empty, so that no daemon of the host is met (D-Bus, resolved); `/etc` is
-its own, for tailscaled writes its resolver there. The host is named as the nameserver, where only scenarios that want
-one have it."""
+"""Run in a machine's new namespaces. `/run` is empty, so that no daemon of the host is met (D-Bus, resolved). What is
+written to `/etc`, `/home` and `/var` stays in this life of the machine: tailscaled's resolver, accounts. The host is
+named as the nameserver, where only scenarios that want one have it."""
 
 
 @dataclass

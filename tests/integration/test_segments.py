@@ -193,7 +193,9 @@ async def test_what_a_crash_of_netns_left_is_removed_by_the_next_run() -> None:
             assert not folder.exists()
         assert (await bystander.agent("hello"))["name"] == "b"
         assert bystander.data.exists()
-        assert len(left_of(namespaces.run_name())) == 2, "the switch and the bystander of the run that goes on"
+        assert len(left_of(namespaces.run_name())) == 2, (
+            "the switch and the bystander of the run that goes on"
+        )
     await asyncio.to_thread(until_ended, f"sleep {mark}")
 
 
@@ -215,3 +217,16 @@ def commands() -> Iterator[str]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):  # it ended meanwhile
             yield path.read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+
+
+async def test_an_account_of_one_machine_is_nobodys_on_another(segmented: Network) -> None:
+    """What a machine writes to its system stays there: accounts, their homes, the resolver."""
+    a, b = await segmented.host("a"), await segmented.host("b")
+    made = await a.exec(["useradd", "-m", "hs-visitor"], timeout=BRIEF)
+    assert made.code == 0, made.output
+    await a.exec(["sh", "-c", "echo nameserver 192.0.2.53 >/etc/resolv.conf"], timeout=BRIEF)
+    look = ["sh", "-c", "ls -d /home/hs-visitor; grep -c 192.0.2.53 /etc/resolv.conf; id -un hs-visitor"]
+    assert (await a.exec(look, timeout=BRIEF)).stdout.split() == ["/home/hs-visitor", "1", "hs-visitor"]
+    assert (await b.exec(look, timeout=BRIEF)).stdout.split() == ["0"]
+    assert not Path("/home/hs-visitor").exists()
+    assert "hs-visitor" not in Path("/etc/passwd").read_text()
