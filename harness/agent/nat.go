@@ -35,6 +35,7 @@ type natRequest struct {
 	Hairpin   bool   `json:"hairpin"`   // the LAN's machines reach each other by the router's outer address
 	// LifetimeMS is for how long a mapping lasts after the last packet from inside (RFC 4787, REQ-5: two minutes).
 	LifetimeMS int `json:"lifetime_ms"`
+	LatencyMS  int `json:"latency_ms"` // how much later a packet leaves than it came, either way
 }
 
 func (r natRequest) check() error {
@@ -42,6 +43,9 @@ func (r natRequest) check() error {
 		if kind != byNothing && kind != byAddress && kind != byAddressPort {
 			return fmt.Errorf("%q is not %s, %s or %s", kind, byNothing, byAddress, byAddressPort)
 		}
+	}
+	if r.LatencyMS < 0 {
+		return fmt.Errorf("a latency of %d ms is negative", r.LatencyMS)
 	}
 	if r.LifetimeMS <= 0 {
 		return fmt.Errorf("a lifetime of %d ms is not positive", r.LifetimeMS)

@@ -145,7 +145,18 @@ func (n *nat) sendOut(inside, remote netip.AddrPort, payload []byte) {
 	}
 	c := n.outer[m]
 	n.mu.Unlock()
-	c.WriteToUDPAddrPort(payload, remote) // an unreachable network is lost packets to whoever sent them
+	// An unreachable network is lost packets to whoever sent them, and so is a mapping that ended meanwhile.
+	n.later(payload, func(payload []byte) { c.WriteToUDPAddrPort(payload, remote) })
+}
+
+// later does it with the packet after the latency. Packets of one flow may overtake each other, as in any network.
+func (n *nat) later(payload []byte, send func([]byte)) {
+	if n.table.request.LatencyMS == 0 {
+		send(payload)
+		return
+	}
+	kept := append([]byte(nil), payload...)
+	time.AfterFunc(time.Duration(n.table.request.LatencyMS)*time.Millisecond, func() { send(kept) })
 }
 
 func (n *nat) open(wanted uint16) (*net.UDPConn, error) {
@@ -173,7 +184,7 @@ func (n *nat) serveOuter(m *mapping, c *net.UDPConn) {
 		admitted := n.table.admits(m, from, time.Now())
 		n.mu.Unlock()
 		if admitted {
-			n.sendIn(from, m.flow.inside, buf[:size])
+			n.later(buf[:size], func(payload []byte) { n.sendIn(from, m.flow.inside, payload) })
 		}
 	}
 }

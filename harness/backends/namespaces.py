@@ -60,11 +60,11 @@ def sweep() -> list[str]:
     """
     swept = []
     for path in sorted(NAMED.glob("hsh-*")) if NAMED.is_dir() else ():
-        if _is_dead(path.name):
+        if is_dead(path.name):
             subprocess.run(["ip", "netns", "del", path.name], capture_output=True, check=False)
             swept.append(path.name)
     for folder in Path(tempfile.gettempdir()).glob("hsh-*"):
-        if _is_dead(folder.name):
+        if is_dead(folder.name):
             shutil.rmtree(folder, ignore_errors=True)
             swept.append(folder.name)
     return swept
@@ -121,7 +121,7 @@ def _run(argv: Sequence[str], stdin: str = "") -> str:
     return done.stdout
 
 
-def _is_dead(name: str) -> bool:
+def is_dead(name: str) -> bool:
     """Whether the run of this name has ended. What is not named by a run is none of ours."""
     found = OWNER.match(name)
     return found is not None and _began(int(found[1])) != found[2]

@@ -91,11 +91,13 @@ class Lab:
         public: bool = False,
         hairpin: bool = False,
         lifetime: timedelta = LIFETIME,
+        latency: timedelta = timedelta(0),
     ) -> Lan:
         """A LAN with a router, on the internet or in another LAN.
 
         IPv6 is forwarded as it is. With `public` its addresses are ones that exit nodes lead to. `hairpin`: its
         machines reach each other by the router's outer address. `lifetime`: how long a NAT remembers a silent flow.
+        `latency`: how much later UDP leaves a NAT than it came, either way; for all packets there is `faults.delay`.
         """
         prefix = (random_public if public else random_private)() if ipv4 else None
         segment = await self.network.segment(name, ipv4=prefix, ipv6=random_ula() if ipv6 else None)
@@ -103,7 +105,8 @@ class Lab:
         router = await self.network.host(f"{name}-router", on=[segment, outside])
         lan = Lan(segment, router, outside, nat, behind)
         await _now_and_at_each_start(
-            router, partial(self._set_router_up, lan, hairpin=hairpin, lifetime=lifetime)
+            router,
+            partial(self._set_router_up, lan, hairpin=hairpin, lifetime=lifetime, latency=latency),
         )
         self._lans.append(lan)
         await self._tell_outside(lan)
@@ -185,7 +188,9 @@ class Lab:
         for machine in (*on_the_internet, *routers):
             await self._add_ways(machine, lan)
 
-    async def _set_router_up(self, lan: Lan, *, hairpin: bool, lifetime: timedelta) -> None:
+    async def _set_router_up(
+        self, lan: Lan, *, hairpin: bool, lifetime: timedelta, latency: timedelta
+    ) -> None:
         if lan.behind is not None:
             await self._default_route(lan.router, lan.behind)
         else:
@@ -202,7 +207,8 @@ class Lab:
             filtering=lan.nat.behaviour.filtering,
             keep_port=lan.nat is not Nat.SYMMETRIC,
             hairpin=hairpin,
-            lifetime_ms=round(lifetime.total_seconds() * 1000),
+            lifetime_ms=_milliseconds(lifetime),
+            latency_ms=_milliseconds(latency),
         )
         inside, outside = await interface_of(lan.router, inner), await interface_of(lan.router, outer)
         await run(lan.router, ROUTER.format(inside=inside, outside=outside, port=TPROXY_PORT))
@@ -229,6 +235,10 @@ async def interface_of(machine: Machine, address: str) -> str:
 async def _now_and_at_each_start(machine: Machine, setting: Setting) -> None:
     await setting()
     machine.at_each_start(setting)
+
+
+def _milliseconds(time: timedelta) -> int:
+    return round(time / timedelta(milliseconds=1))
 
 
 def _versions(segment: Segment) -> list[Version]:

@@ -274,3 +274,16 @@ async def test_packets_are_late_by_the_delay(segmented: Network) -> None:
     async with asyncio.timeout(5):
         while float(str((await probe(a, "udp", there))["elapsed_ms"])) >= 100:
             pass
+
+
+async def test_udp_passes_a_distant_router_later(segmented: Network) -> None:
+    """By its latency, once each way, whatever the kernel can hold; TCP does not wait."""
+    lab = Lab(segmented)
+    lan = await lab.lan("far", latency=timedelta(milliseconds=150))
+    inside, outside = await lab.host("a", on=lan), await answering(lab, "x")
+    there = await lab.address_of(outside)
+    seen = await probe(inside, "udp", there)
+    assert seen["reached"], seen
+    assert 300 <= float(str(seen["elapsed_ms"])) < 600
+    assert await reached(inside, "tcp", there, within_ms=2000)
+    assert float(str((await probe(inside, "tcp", there))["elapsed_ms"])) < 150

@@ -64,3 +64,26 @@ def test_output_is_what_the_terminal_showed() -> None:
     """Both streams, without blank lines around them."""
     assert Completed(("x",), 1, "out\n", "\nerr\n", 0.1).output == "out\nerr"
     assert Completed(("x",), 1, "", "err\n", 0.1).output == "err"
+
+
+async def test_settings_are_made_at_each_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine that comes back has its routes, in the order in which they were told."""
+
+    async def connected(*_: object, within: float) -> None:
+        return None
+
+    monkeypatch.setattr("harness.backends.machine.connect", connected)
+    layout = Layout("m", tmp_path, "/harness", {}, "10.0.0.1", frozenset())
+    made, done = Machine(layout, NoLauncher()), []
+
+    async def first() -> None:
+        done.append(1)
+
+    async def second() -> None:
+        done.append(2)
+
+    made.at_each_start(first)
+    made.at_each_start(second)
+    await made.start()
+    await made.start()
+    assert done == [1, 2, 1, 2]
