@@ -14,7 +14,7 @@ from harness.backends.network import Network
 from harness.clients.base import Ability, Client
 from harness.clients.tunnel import ECHO_PORT
 from harness.conditions import direct_to, has_addresses, relayed_to, running
-from harness.lab.faults import one_way_cut, udp_blocked
+from harness.lab.faults import loss, one_way_cut, udp_blocked
 from harness.lab.lab import Lab, Lan, run
 from harness.lab.nat import Nat, Path, predict
 from harness.lab.paths import Seen, grid, path_between
@@ -119,6 +119,18 @@ async def test_a_one_way_cut_is_gone_around(tailnet: Tailnet, lab: Lab) -> None:
     await one.until(direct_to(await tailnet.given_name(other)), Budget.PATH)
 
 
+async def test_a_lossy_way_carries_what_is_sent_again(tailnet: Tailnet, lab: Lab) -> None:
+    """A client that loses every fifth packet in both directions joins all the same, is reached, and directly."""
+    oldest, newest = ends(tailnet)
+    train = await lab.lan("train")
+    async with loss(train.router, 20):
+        traveller = await join_on(tailnet, lab, "traveller", newest, train)
+        other = await join_on(tailnet, lab, "other", oldest)
+        await tailnet.reach([traveller, other], budget=Budget.PATH)
+        seen = await path_between(traveller, other, wanted=Path(True, "lost packets are sent again"))
+        assert seen.direct, f"still by {seen.way}"
+
+
 @pytest.mark.parametrize("which", ["oldest", "newest"])
 async def test_a_client_roams_from_one_lan_to_another(tailnet: Tailnet, lab: Lab, which: str) -> None:
     """It keeps its addresses and its place in the tailnet, and its peer finds it at the new router."""
@@ -148,7 +160,6 @@ def direct_at(name: str, address: str) -> Condition[Any]:
     return Condition(f"reaches {name} at {address}", why_not)
 
 
-@pytest.mark.needs(Capability.SEGMENTS)
 async def test_a_lan_without_ipv4_is_a_place_like_others(make_tailnet: MakeTailnet) -> None:
     """Clients there log in, reach IPv6 machines directly, and those that have IPv4 alone by the relay."""
 

@@ -222,7 +222,8 @@ def commands() -> Iterator[str]:
 async def test_an_account_of_one_machine_is_nobodys_on_another(segmented: Network) -> None:
     """What a machine writes to its system stays there: accounts, their homes, the resolver."""
     a, b = await segmented.host("a"), await segmented.host("b")
-    made = await a.exec(["useradd", "-m", "hs-visitor"], timeout=BRIEF)
+    add = "useradd -m hs-visitor || adduser -D hs-visitor"  # Debian's, and that of the official images
+    made = await a.exec(["sh", "-c", add], timeout=BRIEF)
     assert made.code == 0, made.output
     await a.exec(["sh", "-c", "echo nameserver 192.0.2.53 >/etc/resolv.conf"], timeout=BRIEF)
     look = ["sh", "-c", "ls -d /home/hs-visitor; grep -c 192.0.2.53 /etc/resolv.conf; id -un hs-visitor"]
