@@ -105,7 +105,16 @@ def networks(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
     own = [f"tests/integration/test_{name}.py" for name in ("backends", "segments", "lab")]
     session.run("pytest", *own, "-k", "netns")
-    files = [f"scenarios/test_{name}.py" for name in ("networks", "connectivity", "login")]
+    names = (
+        "networks",
+        "routes",
+        "failover",
+        "exit_nodes",
+        "auto_approval",
+        "wireguard_peers",
+        "connectivity",
+    )
+    files = [f"scenarios/test_{name}.py" for name in names]
     session.run("pytest", *files, "--backend=netns", *session.posargs)
 
 
