@@ -12,7 +12,6 @@ from harness.backends.base import Capability
 from harness.backends.machine import Machine
 from harness.backends.network import Network
 from harness.clients.base import Ability, Client
-from harness.clients.tunnel import ECHO_PORT
 from harness.conditions import direct_to, has_addresses, relayed_to, running
 from harness.lab.faults import loss, one_way_cut, udp_blocked
 from harness.lab.lab import Lab, Lan, run
@@ -23,7 +22,8 @@ from harness.policies import grant, policy
 from harness.reach import assert_reach
 from harness.tailnet import Tailnet, gather
 from harness.versions import Release
-from harness.wait import Budget, Condition, until
+from harness.wait import Budget, Condition
+from harness.ways import answer_on, until_seen_as
 
 pytestmark = pytest.mark.needs(Capability.SEGMENTS)
 
@@ -198,43 +198,10 @@ async def home(lab: Lab) -> AsyncIterator[Lan]:
 
 
 async def plain_host(lab: Lab, name: str, on: Lan) -> Machine:
-    """A machine without a client that answers echoes."""
+    """A machine without a client that answers."""
     machine = await lab.host(name, on=on)
-    await machine.agent("listen", host="", port=ECHO_PORT)
+    await answer_on(machine)
     return machine
-
-
-class Visitor:
-    """A client's look at an address outside the tailnet: who answers there, and whom it takes the client for."""
-
-    def __init__(self, client: Client, address: str) -> None:
-        self.name = f"{client.name} to {address}"
-        self._client = client
-        self._address = address
-
-    async def read(self) -> tuple[str, str]:
-        """The name of who answers, and the source address that it sees; both empty when nobody does."""
-        where = {"network": "tcp", "address": self._address, "port": ECHO_PORT, "socks": "", "nonce": "n"}
-        seen = await self._client.machine.agent("probe", **where, timeout_ms=1000)
-        if not seen["reached"]:
-            return "", ""
-        return seen["answer"]["name"], seen["answer"]["source"].rpartition(":")[0].strip("[]")
-
-    async def changed(self, within: float) -> None:
-        """Every read is a new try."""
-
-
-def taken_for(name: str, source: str) -> Condition[tuple[str, str]]:
-    """This machine answers, and sees this source address."""
-
-    def why_not(seen: tuple[str, str]) -> str | None:
-        return (
-            None
-            if seen == (name, source)
-            else f"{seen[0] or 'nobody'} answered, and saw {seen[1] or 'nothing'}"
-        )
-
-    return Condition(f"{name} sees {source}", why_not)
 
 
 def approving(*routes: IPv4Network | IPv6Network | None) -> str:
@@ -260,9 +227,9 @@ async def test_a_plain_host_is_reached_through_a_subnet_router(
         await run(printer, f"ip route add {TAILNET} via {inside}")
     seen_as = inside if snat else str(visitor.address(4))
     there = await lab.address_of(printer)
-    await until(Visitor(visitor, there), taken_for("printer", seen_as), Budget.REACH)
+    await until_seen_as(visitor, there, seen_as)
     assert (await visitor.set("--accept-routes=false")).ok
-    await until(Visitor(visitor, there), Condition("is cut off", lambda seen: seen[0] or None), Budget.SYNC)
+    await until_seen_as(visitor, there, None, budget=Budget.SYNC)
 
 
 @pytest.mark.parametrize("which", ["oldest", "newest"])
@@ -279,14 +246,14 @@ async def test_an_exit_node_is_the_way_to_the_internet(
         tailnet, lab, "exit", release, home, extra=["--advertise-exit-node"], tags=[ROUTER]
     )
     client = await join_on(tailnet, lab, "client", newest)
-    sight = Visitor(client, await lab.address_of(server))
+    there = await lab.address_of(server)
     own = await lab.address_of(client.machine)
-    await until(sight, taken_for("server", own), Budget.REACH)
+    await until_seen_as(client, there, own)
     await client.until(offers_exit(await tailnet.given_name(exit_node)), Budget.SYNC)
     assert (await client.set(f"--exit-node={exit_node.address(4)}")).ok
-    await until(sight, taken_for("server", await lab.outer_address_of(home)), Budget.REACH)
+    await until_seen_as(client, there, await lab.outer_address_of(home))
     assert (await client.set("--exit-node=")).ok
-    await until(sight, taken_for("server", own), Budget.REACH)
+    await until_seen_as(client, there, own)
 
 
 def offers_exit(name: str) -> Condition[Any]:

@@ -1,5 +1,6 @@
 """The real server on loopback, and clients that move no packets."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -13,6 +14,7 @@ from harness.errors import BuildFailed, Missing
 from harness.servers.inprocess import InProcessServer
 from harness.servers.local import local_settings
 from harness.strict import unavailable
+from tests.integration.chromium import Chromium
 from tests.integration.fakes import EPHEMERAL_TIMEOUT, GRACE, Enrolled, Join, Tailnet
 from tests.integration.people import Place, place
 
@@ -64,3 +66,11 @@ async def segmented(request: pytest.FixtureRequest) -> AsyncIterator[Network]:
     async with backend.network(uuid.uuid4().hex[:6]) as network:
         yield network
     await backend.close()
+
+
+@pytest.fixture
+async def chromium() -> AsyncIterator[Chromium]:
+    """A browser's window."""
+    made = await asyncio.to_thread(Chromium)
+    yield made
+    await asyncio.to_thread(made.driver.quit)

@@ -68,6 +68,17 @@ async def place(**keys: Any) -> AsyncIterator[Place]:
         yield Place(tailnet, idp, stack)
 
 
+@asynccontextmanager
+async def place_apart() -> AsyncIterator[Place]:
+    """With the provider on another site (localhost) than the server (127.0.0.1), as in life."""
+    async with AsyncExitStack() as stack:
+        idp = IdentityProvider()
+        await idp.start("localhost")
+        stack.push_async_callback(idp.close)
+        idp.knows("sub-alice", **ALICE)
+        yield Place(await stack.enter_async_context(serving(idp.configuration)), idp, stack)
+
+
 async def logged_in(here: Place, name: str = "laptop", browser: Browser | None = None) -> FakeClient:
     """The whole way, with a yes."""
     browser = browser or await here.browser()

@@ -3,34 +3,19 @@ person does there, and what another site cannot."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
-from harness.servers.identity import IdentityProvider
+from tests.integration.chromium import Chromium, is_well_made
 from tests.integration.fakes import PATIENCE_S
-from tests.integration.people import ALICE, Place, logged_in, someone
-from tests.integration.test_dns import serving
-from tests.integration.test_pages_browser import Chromium, is_well_made
-
-
-@pytest.fixture
-async def chromium() -> AsyncIterator[Chromium]:
-    made = await asyncio.to_thread(Chromium)
-    yield made
-    await asyncio.to_thread(made.driver.quit)
+from tests.integration.people import Place, logged_in, place_apart, someone
 
 
 @pytest.fixture
 async def here() -> AsyncIterator[Place]:
-    """The provider is another site (localhost) than the server (127.0.0.1), as in life."""
-    async with AsyncExitStack() as stack:
-        idp = IdentityProvider()
-        await idp.start("localhost")
-        stack.push_async_callback(idp.close)
-        idp.knows("sub-alice", **ALICE)
-        yield Place(await stack.enter_async_context(serving(idp.configuration)), idp, stack)
+    async with place_apart() as made:
+        yield made
 
 
 def follow(chromium: Chromium, words: str) -> None:

@@ -5,119 +5,21 @@ The provider is another site (localhost) than the server (127.0.0.1), as in life
 """
 
 import asyncio
-import shutil
-import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from harness.servers.identity import IdentityProvider
-from harness.strict import unavailable
+from tests.integration.chromium import Chromium, is_well_made
 from tests.integration.fakes import PATIENCE_S, Tailnet
-from tests.integration.people import ALICE, Place, logged_in
-from tests.integration.test_dns import serving
+from tests.integration.people import Place, logged_in, place_apart
 from tests.integration.test_ssh_check import Ends, Enrolled, is_accepted, policy
-
-SHOTS = Path("artifacts/pages")
-WIDTHS = {"wide": 1200, "phone": 380}
-
-
-class Chromium:
-    """One window. Everything waits for the page; calls block, so they belong into a thread."""
-
-    def __init__(self) -> None:
-        chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-        if chromium is None or driver is None:
-            unavailable("Chromium and its driver are not installed (apt install chromium chromium-driver)")
-        from selenium.webdriver import Chrome, ChromeOptions, ChromeService
-
-        options = ChromeOptions()
-        options.binary_location = chromium
-        for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-            options.add_argument(word)
-        options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        self.driver: Any = Chrome(options=options, service=ChromeService(driver))
-
-    def open(self, url: str) -> None:
-        self.driver.get(url)
-
-    def press(self, words: str) -> None:
-        """The button with these words."""
-        (button,) = [b for b in self.driver.find_elements("css selector", "button") if b.text == words]
-        button.click()
-
-    @property
-    def text(self) -> str:
-        """What there is to read."""
-        return str(self.driver.find_element("css selector", "body").text)
-
-    def is_at(self, heading: str) -> None:
-        """Raises AssertionError unless the page with this heading comes."""
-        until = time.monotonic() + PATIENCE_S
-        while (found := self._headings()) != [heading]:
-            assert time.monotonic() < until, (found, self.text)
-            time.sleep(0.05)
-
-    def _headings(self) -> list[str]:
-        from selenium.common.exceptions import StaleElementReferenceException
-
-        try:
-            return [h.text for h in self.driver.find_elements("css selector", "h1")]
-        except StaleElementReferenceException:  # the page went while it was read
-            return []
-
-    def complaints(self) -> list[str]:
-        """What the browser refused or could not load, but for its own wish for an icon and the page's own status."""
-        own = f"{self.driver.current_url} - Failed to load resource"
-        messages = [str(entry["message"]) for entry in self.driver.get_log("browser")]
-        return [each for each in messages if "favicon.ico" not in each and not each.startswith(own)]
-
-    def shoot(self, name: str) -> None:
-        """Screenshots, in a wide window and on a phone; nothing may stick out at the side."""
-        SHOTS.mkdir(parents=True, exist_ok=True)
-        for kind, width in WIDTHS.items():
-            self.driver.set_window_size(width, 800)
-            self.driver.save_screenshot(str(SHOTS / f"{name}-{kind}.png"))
-            whole = self.driver.get_window_size()["width"]
-            # What is inside a block of commands may be scrolled to.
-            for shown in self.driver.find_elements("css selector", "main, main *:not(pre *)"):
-                assert shown.rect["x"] >= 0, (kind, shown.text)
-                assert shown.rect["x"] + shown.rect["width"] <= whole, (kind, shown.text)
-
-
-@pytest.fixture
-async def chromium() -> AsyncIterator[Chromium]:
-    made = await asyncio.to_thread(Chromium)
-    yield made
-    await asyncio.to_thread(made.driver.quit)
 
 
 @pytest.fixture
 async def here() -> AsyncIterator[Place]:
-    async with AsyncExitStack() as stack:
-        idp = IdentityProvider()
-        await idp.start("localhost")
-        stack.push_async_callback(idp.close)
-        idp.knows("sub-alice", **ALICE)
-        tailnet = await stack.enter_async_context(serving(idp.configuration))
-        yield Place(tailnet, idp, stack)
-
-
-def is_well_made(chromium: Chromium) -> None:
-    """It says in which language it is, what it is, and complains of nothing."""
-    driver = chromium.driver
-    assert driver.find_element("css selector", "html").get_attribute("lang") == "en"
-    (heading,) = driver.find_elements("css selector", "h1")
-    assert heading.text in driver.title
-    assert len(driver.find_elements("css selector", "main")) == 1
-    for button in driver.find_elements("css selector", "button"):
-        assert button.text
-        assert button.is_enabled()
-    assert chromium.complaints() == []
+    async with place_apart() as made:
+        yield made
 
 
 async def test_a_person_lets_a_device_in(here: Place, chromium: Chromium) -> None:
