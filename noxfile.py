@@ -105,6 +105,7 @@ def networks(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
     own = [f"tests/integration/test_{name}.py" for name in ("backends", "segments", "lab")]
     session.run("pytest", *own, "-k", "netns")
+<<<<<<< HEAD
     names = (
         "networks",
         "routes",
@@ -115,6 +116,9 @@ def networks(session: nox.Session) -> None:
         "connectivity",
     )
     files = [f"scenarios/test_{name}.py" for name in names]
+=======
+    files = [f"scenarios/test_{name}.py" for name in ("networks", "connectivity", "dns")]
+>>>>>>> daa46b6 (ci: scenarios about names run on the netns backend; the lab's place in the architecture)
     session.run("pytest", *files, "--backend=netns", *session.posargs)
 
 
