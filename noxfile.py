@@ -105,7 +105,6 @@ def networks(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
     own = [f"tests/integration/test_{name}.py" for name in ("backends", "segments", "lab")]
     session.run("pytest", *own, "-k", "netns")
-<<<<<<< HEAD
     names = (
         "networks",
         "routes",
@@ -114,11 +113,9 @@ def networks(session: nox.Session) -> None:
         "auto_approval",
         "wireguard_peers",
         "connectivity",
+        "dns",
     )
     files = [f"scenarios/test_{name}.py" for name in names]
-=======
-    files = [f"scenarios/test_{name}.py" for name in ("networks", "connectivity", "dns")]
->>>>>>> daa46b6 (ci: scenarios about names run on the netns backend; the lab's place in the architecture)
     session.run("pytest", *files, "--backend=netns", *session.posargs)
 
 
