@@ -75,7 +75,8 @@ class PreAuthKey:
     """A credential for joining without a browser; only a hash of its secret is kept.
 
     Either `user_id` owns the nodes that join with it, or `tags` do (then `user_id` is who made it). Nodes of a
-    `preauthorized` one need no approval where the tailnet asks for it. One that was `revoked` works no more.
+    `preauthorized` one need no approval where the tailnet asks for it. One that was `revoked` works no more. `spent_at`
+    is when a single-use one was `used`; None for one that was spent before that was kept.
     """
 
     id: int
@@ -90,6 +91,7 @@ class PreAuthKey:
     expiration: datetime | None = None
     description: str = ""
     revoked: datetime | None = None
+    spent_at: datetime | None = None
     created_at: datetime
 
 

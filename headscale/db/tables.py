@@ -192,6 +192,7 @@ pre_auth_keys = Table(
     Column("expiration", UtcDateTime),
     Column("description", Text, nullable=False, server_default=""),
     Column("revoked", UtcDateTime),
+    Column("spent_at", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
 )
 

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from headscale.errors import Malformed, NotFound, Refused
-from headscale.records import Advance, Counter, Delete, Insert, PreAuthKey, Update, Write
+from headscale.records import Advance, Counter, Delete, Insert, Node, PreAuthKey, Update, Write
 from headscale.state.effect import Effect, Moment
 from headscale.state.snapshot import Snapshot, drop_key, put_key
 from headscale.state.tags import plain_tags
@@ -31,6 +31,8 @@ _LOCK_SUFFIX: Final = "--TL"
 DESCRIPTION_MAX: Final = 50
 # How long a key that was revoked is still shown to those who ask for it.
 REVOKED_SHOWN: Final = timedelta(days=7)
+# How long clients take to come again when an answer was lost: their back-off reaches 45 s, a restart takes longer.
+SAME_USE: Final = timedelta(minutes=5)
 PREFIX_BYTES: Final = 6
 SECRET_BYTES: Final = 32
 
@@ -171,21 +173,36 @@ def recognise(snapshot: Snapshot, text: str) -> PreAuthKey:
     return key
 
 
-def check_valid(key: PreAuthKey, now: datetime) -> None:
-    """Raises Refused, in words for the user, when the key may not let a new node in."""
+def check_valid(key: PreAuthKey, now: datetime, *, is_same_use: bool = False) -> None:
+    """Raises Refused, in words for the user, when the key may not let a new node in.
+
+    `is_same_use`: it was spent a moment ago by the very machine that comes with it (`is_same_use`).
+    """
     if key.revoked is not None:
         raise Refused("this pre-auth key was revoked; ask for a new one")
     if key.expiration is not None and key.expiration <= now:
         raise Refused("this pre-auth key has expired; ask for a new one")
-    if key.used and not key.reusable:
+    if key.used and not (key.reusable or is_same_use):
         raise Refused("this pre-auth key is for one use and was used already; ask for a new one")
 
 
-def claim(snapshot: Snapshot, key: PreAuthKey) -> tuple[Snapshot, tuple[Write, ...]]:
+def is_same_use(key: PreAuthKey, node: Node | None, now: datetime) -> bool:
+    """Whether a machine that comes with a spent key is the one that spent it a moment ago, and did not hear so.
+
+    `node` is the machine's own. A client whose connection broke, or whose server was killed, before it read the answer
+    begins anew, with a new node key (seen with 1.80.3). Later the key is spent for this machine, too: it would let
+    nodes outlive their expiry.
+    """
+    if not key.used or key.spent_at is None or node is None or node.auth_key_id != key.id:
+        return False
+    return not node.expired and now - key.spent_at <= SAME_USE
+
+
+def claim(snapshot: Snapshot, key: PreAuthKey, now: datetime) -> tuple[Snapshot, tuple[Write, ...]]:
     """Mark a single-use key as spent, in the same transaction as the node that it lets in."""
     if key.reusable or key.used:
         return snapshot, ()
-    spent = replace(key, used=True)
+    spent = replace(key, used=True, spent_at=now)
     return put_key(snapshot, spent), (Update(spent),)
 
 

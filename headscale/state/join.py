@@ -9,6 +9,8 @@ for another user:
 | the auth key | may be used, expired or deleted | must be valid; a single-use one is spent |
 | the node's expiry | stays | set anew |
 
+A spent key is good for a few minutes more for the machine that spent it, in case the answer was lost.
+
 (Containers send their key at each start, and clients do at `tailscale up`, so the middle column must not ask for a
 fresh one, nor for one that is still there: who is in does not need it.)
 """
@@ -17,7 +19,7 @@ from headscale.errors import Conflict, Refused
 from headscale.keys import MachineKey
 from headscale.records import Node, PreAuthKey, RegisterMethod
 from headscale.state.admission import Expired, Outcome, Registered, Request, Terms, admit, renew, stored
-from headscale.state.credentials import check_valid, claim, recognise
+from headscale.state.credentials import check_valid, claim, is_same_use, recognise
 from headscale.state.effect import Effect, Moment
 from headscale.state.report import described
 from headscale.state.snapshot import Snapshot
@@ -37,11 +39,11 @@ def join(snapshot: Snapshot, moment: Moment, request: Request) -> Effect[Outcome
     node = _earlier_node(snapshot, request.machine_key, key)
     if node is not None and _is_same_again(node, request, key):
         return stored(snapshot, node, described(snapshot, node, request.hostinfo))
-    check_valid(key, moment.now)
+    check_valid(key, moment.now, is_same_use=is_same_use(key, node, moment.now))
     if node is None and request.node_key in snapshot.node_by_key:
         # Another user's node of this machine has the key: the client makes a new one and comes back with it.
         return Effect(snapshot, Expired())
-    claimed, spent = claim(snapshot, key)
+    claimed, spent = claim(snapshot, key, moment.now)
     terms = Terms(
         user_id=None if key.tags else key.user_id,
         tags=_tags(node, key),

@@ -8,12 +8,14 @@ import pytest
 from headscale.errors import Conflict, Refused
 from headscale.records import Delete, Insert, Update
 from headscale.state.admission import Expired, LoginNeeded, Registered
-from headscale.state.credentials import delete_key, expire_key
+from headscale.state.credentials import SAME_USE, delete_key, expire_key, revoke_key
+from headscale.state.nodes import delete_node
 from headscale.state.policy import prepare, set_policy
 from headscale.state.snapshot import Snapshot
 from headscale.tailcfg.hostinfo import Hostinfo
 from tests.builders import HOUR, NOW, SETTINGS, mkey, moment, nkey, registered, request, tailnet, with_key
 
+SECOND = timedelta(seconds=1)
 LOGOUT = NOW - timedelta(days=20_000)
 
 
@@ -101,7 +103,25 @@ def test_a_deleted_key_does_not_matter_to_the_node_that_it_let_in() -> None:
 def test_a_spent_key_does_not_renew_a_node_key() -> None:
     snapshot, text = joined()
     with pytest.raises(Refused, match="one use"):
-        registered(snapshot, request(1, auth_key=text, node=nkey(9)))
+        registered(snapshot, request(1, auth_key=text, node=nkey(9)), NOW + SAME_USE + SECOND)
+
+
+def test_a_machine_that_did_not_hear_that_it_is_in_may_begin_anew() -> None:
+    """With another node key, as clients do; it is the same node. No other machine may, nor one whose node is gone."""
+    snapshot, text = joined()
+    soon = NOW + SAME_USE
+    again = registered(snapshot, request(1, auth_key=text, node=nkey(9)), soon)
+    assert again.snapshot.nodes[1] == replace(snapshot.nodes[1], node_key=nkey(9))
+    assert again.snapshot.pre_auth_keys == snapshot.pre_auth_keys
+    deleted = delete_node(snapshot, moment(), node_id=1).snapshot
+    revoked = revoke_key(snapshot, moment(), key_id=1).snapshot
+    for state, wanted, why in (
+        (snapshot, request(2, auth_key=text), "one use"),
+        (deleted, request(1, auth_key=text, node=nkey(9)), "one use"),
+        (revoked, request(1, auth_key=text, node=nkey(9)), "revoked"),
+    ):
+        with pytest.raises(Refused, match=why):
+            registered(state, wanted, soon)
 
 
 def test_a_spent_key_does_not_bring_a_logged_out_node_back() -> None:
