@@ -20,12 +20,13 @@ QUESTION_AT: Final = 12
 class Nameserver(asyncio.DatagramProtocol):
     """Answers A and AAAA from `hosts` (name in lower case to address); any other name does not exist.
 
-    `questions` are the names that it was asked, in order, without their final dot.
+    `questions` are the names that it was asked, in order, without their final dot; `askers` who asked for which.
     """
 
     def __init__(self, hosts: Mapping[str, str]) -> None:
         self.hosts = dict(hosts)
         self.questions: list[str] = []
+        self.askers: list[tuple[str, str]] = []
         self.address = ""
         self._transport: asyncio.DatagramTransport | None = None
 
@@ -35,6 +36,7 @@ class Nameserver(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         if self._transport is not None and len(data) > QUESTION_AT:
             self._transport.sendto(self.answer(data), addr)
+            self.askers.append((self.questions[-1], addr[0]))
 
     def answer(self, query: bytes) -> bytes:
         """The answer to one question, which is remembered. Layout: RFC 1035, section 4.1."""
@@ -62,9 +64,11 @@ def _name(query: bytes) -> tuple[str, int]:
     return ".".join(labels), at + 1
 
 
-async def start_nameserver(stack: AsyncExitStack, host: str, hosts: Mapping[str, str]) -> Nameserver:
+async def start_nameserver(
+    stack: AsyncExitStack, host: str, hosts: Mapping[str, str], *, port: int = 0
+) -> Nameserver:
     """Run one on this address until the stack unwinds; `address` is how clients are told of it."""
-    port = free_port(host, udp=True)
+    port = port or free_port(host, udp=True)
     transport, server = await asyncio.get_running_loop().create_datagram_endpoint(
         lambda: Nameserver(hosts), local_addr=(host, port)
     )

@@ -4,6 +4,9 @@ take.
 That packets come out at the exit node's place, with its address: scenarios/test_networks.py.
 """
 
+import asyncio
+import contextlib
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -11,8 +14,10 @@ import pytest_asyncio
 
 from harness.backends.base import Capability
 from harness.clients.base import Ability, Client
-from harness.lab.lab import Lab, Lan
+from harness.errors import HarnessError
+from harness.lab.lab import Lab, Lan, run
 from harness.lab.nat import Nat
+from harness.nameserver import Nameserver, start_nameserver
 from harness.policies import grant, policy
 from harness.status import Status
 from harness.tailnet import Tailnet
@@ -22,6 +27,7 @@ from harness.ways import answer_on, until_seen_as
 pytestmark = pytest.mark.needs(Capability.SEGMENTS)
 
 EXIT = "tag:exit"
+SITE = "site.example"
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 
 
@@ -116,6 +122,46 @@ async def test_the_own_lan_is_reached_only_when_that_is_allowed(
     assert (await client.set("--exit-node-allow-lan-access")).ok
     await until_seen_as(client, at_home, own)
     await until_seen_as(client, there, exits)
+
+
+@pytest.mark.parametrize("old", [True, False], ids=["oldest", "newest"])
+async def test_names_are_resolved_where_the_exit_node_is(tailnet: Tailnet, lab: Lab, *, old: bool) -> None:
+    """While it is used, by the resolver of its machine: that of the own LAN would tell of a place one is not at."""
+    await tailnet.server.set_policy(policy(grant("*", to="*"), exit_nodes=EXIT, tag_owners={EXIT: []}))
+    releases = tailnet.able(Ability.DNS)
+    release, other = (releases[0], releases[-1]) if old else (releases[-1], releases[0])
+    host = tailnet.network.host_address
+    async with AsyncExitStack() as stack:
+        world = await start_nameserver(stack, host, {SITE: "192.0.2.9"}, port=53)
+        home = await lab.lan("home")
+        machines = await lab.machine("client", release, on=home), await lab.machine("leaving", other)
+        for machine in machines:
+            await run(machine, f"echo nameserver {host} > /etc/resolv.conf")
+        client = await tailnet.join("alice", release, machine=machines[0])
+        leaving = await exit_node(tailnet, "leaving", old=not old, machine=machines[1])
+        outside, exits = await lab.outer_address_of(home), await lab.address_of(leaving.machine)
+        await client.until(offers_exit("leaving"), Budget.SYNC)
+        assert (await client.set("--exit-node=leaving")).ok
+        await until_asked_by(client, world, exits)
+        assert (await client.set("--exit-node=")).ok
+        await until_asked_by(client, world, outside)
+
+
+async def until_asked_by(client: Client, world: Nameserver, asker: str) -> None:
+    """Wait until the client's questions come from this address, and from no other."""
+    end = asyncio.get_running_loop().time() + Budget.SYNC.seconds
+    number = 0
+    while True:
+        number += 1
+        name = f"n{number}.{SITE}"  # nobody remembers its answer
+        world.hosts[name] = "192.0.2.9"
+        with contextlib.suppress(HarnessError):
+            await client.resolve(name)
+        askers = {who for asked, who in world.askers if asked == name}
+        if askers == {asker}:
+            return
+        assert asyncio.get_running_loop().time() < end, f"{name} was asked for by {askers or 'nobody'}"
+        await asyncio.sleep(0.5)
 
 
 async def test_an_approved_exit_node_is_suggested(tailnet: Tailnet) -> None:
