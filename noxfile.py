@@ -105,16 +105,7 @@ def networks(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
     own = [f"tests/integration/test_{name}.py" for name in ("backends", "segments", "lab")]
     session.run("pytest", *own, "-k", "netns")
-    names = (
-        "networks",
-        "routes",
-        "failover",
-        "exit_nodes",
-        "auto_approval",
-        "wireguard_peers",
-        "connectivity",
-        "dns",
-    )
+    names = ("networks", "routes", "exit_nodes", "auto_approval", "wireguard_peers")
     files = [f"scenarios/test_{name}.py" for name in names]
     session.run("pytest", *files, "--backend=netns", *session.posargs)
 
