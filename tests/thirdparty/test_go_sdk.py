@@ -102,7 +102,7 @@ async def test_users_are_read(tailnet: Tailnet, sdk: Sdk, gosdk: Program, api_ke
     assert alice == await sdk("users", "get", "1")
     assert (alice["loginName"], alice["role"], alice["type"], alice["status"]) == (
         "alice",
-        "member",
+        "owner",
         "member",
         "active",
     )

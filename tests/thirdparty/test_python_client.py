@@ -138,7 +138,7 @@ async def test_devices_are_read_and_changed(client: Any) -> None:
 async def test_users_are_read_and_deleted(client: Any) -> None:
     [user] = await client.users()
     assert user == await client.user("1")
-    assert (user.login_name, user.device_count, user.role, user.status) == ("alice", 1, "member", "active")
+    assert (user.login_name, user.device_count, user.role, user.status) == ("alice", 1, "owner", "active")
     for refused in (
         client.delete_user("1"),
         client.suspend_user("1"),
