@@ -170,6 +170,16 @@ def routes_through(name: str, route: str) -> Condition[Status]:
     )
 
 
+def offers_exits(*names: str) -> Condition[Status]:
+    """These peers, and no others, may be used as exit nodes."""
+
+    def why_not(status: Status) -> str | None:
+        offered = sorted(peer.name for peer in status.peers if peer.exit_node_option)
+        return None if offered == sorted(names) else f"may leave through {offered}"
+
+    return Condition(f"may leave through {sorted(names)}", why_not)
+
+
 def no_peer(name: str) -> Condition[Status]:
     """The client does not have this peer."""
     return Condition(f"does not see {name}", lambda s: f"sees {_names(s)}" if s.peer(name) else None)

@@ -14,14 +14,14 @@ import pytest_asyncio
 
 from harness.backends.base import Capability
 from harness.clients.base import Ability, Client
+from harness.conditions import offers_exits
 from harness.errors import HarnessError
 from harness.lab.lab import Lab, Lan, run
 from harness.lab.nat import Nat
 from harness.nameserver import Nameserver, start_nameserver
 from harness.policies import grant, policy
-from harness.status import Status
 from harness.tailnet import Tailnet
-from harness.wait import Budget, Condition, holds
+from harness.wait import Budget, holds
 from harness.ways import answer_on, until_seen_as
 
 pytestmark = pytest.mark.needs(Capability.SEGMENTS)
@@ -34,16 +34,6 @@ EVERYWHERE = ("0.0.0.0/0", "::/0")
 @pytest_asyncio.fixture(loop_scope="session")
 async def lab(tailnet: Tailnet) -> Lab:
     return Lab(tailnet.network)
-
-
-def offers_exit(*names: str) -> Condition[Status]:
-    """These peers, and no others, may be used as exit nodes."""
-
-    def why_not(status: Status) -> str | None:
-        offered = sorted(peer.name for peer in status.peers if peer.exit_node_option)
-        return None if offered == sorted(names) else f"may leave through {offered}"
-
-    return Condition(f"may leave through {sorted(names)}", why_not)
 
 
 async def exit_node(tailnet: Tailnet, name: str, *, old: bool = False, **more: Any) -> Client:
@@ -64,15 +54,15 @@ async def test_one_approved_exit_route_is_for_both_families(tailnet: Tailnet) ->
     leaving = await exit_node(tailnet, "leaving")
     clients = [await tailnet.join("alice", release) for release in tailnet.able(Ability.LOGOUT)]
     for client in clients:
-        await holds(client, offers_exit(), Budget.HOLD)
+        await holds(client, offers_exits(), Budget.HOLD)
     await approve(tailnet, leaving, EVERYWHERE[0])
     for client in clients:
-        await client.until(offers_exit("leaving"), Budget.SYNC)
+        await client.until(offers_exits("leaving"), Budget.SYNC)
     node = await tailnet.node_of(leaving)
     assert (set(node.routes), set(node.serving)) == ({*EVERYWHERE}, {*EVERYWHERE})
     await approve(tailnet, leaving)
     for client in clients:
-        await client.until(offers_exit(), Budget.SYNC)
+        await client.until(offers_exits(), Budget.SYNC)
 
 
 async def test_only_who_may_reach_the_internet_is_offered_the_way(tailnet: Tailnet) -> None:
@@ -85,8 +75,8 @@ async def test_only_who_may_reach_the_internet_is_offered_the_way(tailnet: Tailn
     releases = tailnet.able(Ability.LOGOUT)
     for release in (releases[0], releases[-1]):
         alices, bobs = await tailnet.join("alice", release), await tailnet.join("bob", release)
-        await alices.until(offers_exit("leaving"), Budget.SYNC)
-        await bobs.until(offers_exit(), Budget.SYNC)
+        await alices.until(offers_exits("leaving"), Budget.SYNC)
+        await bobs.until(offers_exits(), Budget.SYNC)
         assert bobs.status.peer("leaving") is not None
         refused = await bobs.set("--exit-node=leaving")
         assert not refused.ok, refused.message
@@ -115,7 +105,7 @@ async def test_the_own_lan_is_reached_only_when_that_is_allowed(
     there, at_home = await lab.address_of(site), await lab.address_of(printer)
     own, exits = await lab.address_of(client.machine), await lab.address_of(leaving.machine)
     await until_seen_as(client, at_home, own)
-    await client.until(offers_exit("leaving"), Budget.SYNC)
+    await client.until(offers_exits("leaving"), Budget.SYNC)
     assert (await client.set("--exit-node=leaving")).ok
     await until_seen_as(client, there, exits)
     await until_seen_as(client, at_home, None)
@@ -140,7 +130,7 @@ async def test_names_are_resolved_where_the_exit_node_is(tailnet: Tailnet, lab: 
         client = await tailnet.join("alice", release, machine=machines[0])
         leaving = await exit_node(tailnet, "leaving", old=not old, machine=machines[1])
         outside, exits = await lab.outer_address_of(home), await lab.address_of(leaving.machine)
-        await client.until(offers_exit("leaving"), Budget.SYNC)
+        await client.until(offers_exits("leaving"), Budget.SYNC)
         assert (await client.set("--exit-node=leaving")).ok
         await until_asked_by(client, world, exits)
         assert (await client.set("--exit-node=")).ok
@@ -173,6 +163,6 @@ async def test_an_approved_exit_node_is_suggested(tailnet: Tailnet) -> None:
     nothing = await client.cli("exit-node", "suggest")
     assert "No exit node suggestion is available" in nothing.message
     await approve(tailnet, leaving, *EVERYWHERE)
-    await client.until(offers_exit("leaving"), Budget.SYNC)
+    await client.until(offers_exits("leaving"), Budget.SYNC)
     advice = await client.cli("exit-node", "suggest")
     assert "Suggested exit node: leaving.tailnet.internal" in advice.message

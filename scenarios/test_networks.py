@@ -12,7 +12,7 @@ from harness.backends.base import Capability
 from harness.backends.machine import Machine
 from harness.backends.network import Network
 from harness.clients.base import Ability, Client
-from harness.conditions import direct_to, has_addresses, relayed_to, running
+from harness.conditions import direct_to, has_addresses, offers_exits, relayed_to, running
 from harness.lab.faults import loss, one_way_cut, udp_blocked
 from harness.lab.lab import Lab, Lan, run
 from harness.lab.nat import Nat, Path, predict
@@ -249,18 +249,8 @@ async def test_an_exit_node_is_the_way_to_the_internet(
     there = await lab.address_of(server)
     own = await lab.address_of(client.machine)
     await until_seen_as(client, there, own)
-    await client.until(offers_exit(await tailnet.given_name(exit_node)), Budget.SYNC)
+    await client.until(offers_exits(await tailnet.given_name(exit_node)), Budget.SYNC)
     assert (await client.set(f"--exit-node={exit_node.address(4)}")).ok
     await until_seen_as(client, there, await lab.outer_address_of(home))
     assert (await client.set("--exit-node=")).ok
     await until_seen_as(client, there, own)
-
-
-def offers_exit(name: str) -> Condition[Any]:
-    """The peer may be used as an exit node."""
-
-    def why_not(status: Any) -> str | None:
-        peer = status.peer(name)
-        return None if peer is not None and peer.exit_node_option else f"{name} offers no way out"
-
-    return Condition(f"may leave through {name}", why_not)

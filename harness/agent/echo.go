@@ -100,7 +100,8 @@ func (e *echoes) answer(raw []byte, network string, source netip.AddrPort) ([]by
 	return append(line, '\n'), err
 }
 
-func (e *echoes) serveTCP(l net.Listener) {
+// accept gives each connection to serve, and closes it afterwards, until the listener ends.
+func accept(l net.Listener, serve func(net.Conn)) {
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -108,16 +109,22 @@ func (e *echoes) serveTCP(l net.Listener) {
 		}
 		go func() {
 			defer c.Close()
-			c.SetDeadline(time.Now().Add(30 * time.Second))
-			line, err := bufio.NewReaderSize(c, maxEcho).ReadSlice('\n')
-			if err != nil {
-				return
-			}
-			if reply, err := e.answer(line, "tcp", c.RemoteAddr().(*net.TCPAddr).AddrPort()); err == nil {
-				c.Write(reply)
-			}
+			serve(c)
 		}()
 	}
+}
+
+func (e *echoes) serveTCP(l net.Listener) {
+	accept(l, func(c net.Conn) {
+		c.SetDeadline(time.Now().Add(30 * time.Second))
+		line, err := bufio.NewReaderSize(c, maxEcho).ReadSlice('\n')
+		if err != nil {
+			return
+		}
+		if reply, err := e.answer(line, "tcp", c.RemoteAddr().(*net.TCPAddr).AddrPort()); err == nil {
+			c.Write(reply)
+		}
+	})
 }
 
 func (e *echoes) serveUDP(p net.PacketConn) {

@@ -8,11 +8,13 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
+from harness import ways
 from harness.backends import namespaces
 from harness.backends.base import Capability
 from harness.backends.choose import choose
@@ -25,21 +27,14 @@ from harness.strict import unavailable
 pytestmark = pytest.mark.timeout(600)  # the first run makes an image
 
 BRIEF = timedelta(seconds=5)
-PORT = 7
+source_seen = partial(ways.source_seen, within=2)
 
 
 async def answering(network: Network, name: str, *on: Segment) -> Machine:
     """A machine without a client that answers echoes."""
     machine = await network.host(name, on=on)
-    await machine.agent("listen", host="", port=PORT)
+    await machine.agent("listen", host="", port=ways.ECHO_PORT)
     return machine
-
-
-async def source_seen(sender: Machine, address: str, *, within: float = 2) -> str | None:
-    """The sender's address as who answers there over UDP sees it; None when nobody does."""
-    where = {"network": "udp", "address": address, "port": PORT, "socks": "", "nonce": "n"}
-    seen = await sender.agent("probe", **where, timeout_ms=round(within * 1000))
-    return str(seen["answer"]["source"]).rpartition(":")[0].strip("[]") if seen["reached"] else None
 
 
 async def default_route(machine: Machine, via: str) -> None:
@@ -129,7 +124,7 @@ async def test_an_address_stays_through_a_power_cut(segmented: Network) -> None:
     before = [await segmented.address_of(machine, segment) for segment in (lan, segmented.internet)]
     await machine.kill()
     await machine.start()
-    await machine.agent("listen", host="", port=PORT)
+    await machine.agent("listen", host="", port=ways.ECHO_PORT)
     assert [await segmented.address_of(machine, segment) for segment in (lan, segmented.internet)] == before
     assert await source_seen(other, before[0]) is not None
 
@@ -157,6 +152,7 @@ async def test_without_segments_they_are_refused_by_name() -> None:
 CRASHES = """
 import asyncio, os, signal, sys
 from datetime import timedelta
+from functools import partial
 from harness.backends.choose import choose
 
 async def crash():
