@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import shlex
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -23,11 +24,13 @@ if TYPE_CHECKING:  # nothing heavy at import: the plugin is loaded for every pyt
     from harness.backends.network import Backend, Network
     from harness.servers.base import ControlServer
     from harness.servers.configuration import Configuration
+    from harness.servers.postgres import Postgres
     from harness.tailnet import Tailnet
     from harness.versions import Release
 
 DEFAULT_VERSIONS = "oldest,middle,newest,rust"
 SERVERS = ("inprocess", "process")
+DATABASES = ("sqlite", "postgres")
 FAILED = pytest.StashKey[bool]()
 HEADER = pytest.StashKey[list[str]]()
 
@@ -48,6 +51,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--server", choices=SERVERS, default="inprocess", help="how our server runs (default: %(default)s)"
+    )
+    group.addoption(
+        "--database",
+        choices=DATABASES,
+        default="sqlite",
+        help="where our server keeps its records (default: %(default)s)",
     )
     group.addoption(
         "--control-image",
@@ -153,13 +162,34 @@ async def releases(request: pytest.FixtureRequest, backend: "Backend") -> "tuple
     return tuple(ready)
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def records(request: pytest.FixtureRequest) -> AsyncIterator["Postgres | None"]:
+    """The PostgreSQL in which each tailnet's server has a database of its own; None where they have files."""
+    if request.config.getoption("--database") == "sqlite":
+        yield None
+        return
+    from harness.errors import Missing
+    from harness.servers.postgres import start_postgres
+
+    async with AsyncExitStack() as stack:
+        try:
+            postgres = await start_postgres(stack)
+        except Missing as problem:
+            unavailable(str(problem))
+        request.config.stash[HEADER].append("harness: records in PostgreSQL")
+        yield postgres
+
+
 MakeTailnet = Callable[..., Awaitable["Tailnet"]]
 Configure = Callable[["Network"], Awaitable[Mapping[str, Any]]]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def make_tailnet(
-    request: pytest.FixtureRequest, backend: "Backend", releases: "tuple[Release, ...]"
+    request: pytest.FixtureRequest,
+    backend: "Backend",
+    releases: "tuple[Release, ...]",
+    records: "Postgres | None",
 ) -> AsyncIterator[MakeTailnet]:
     """Makes tailnets for this test: `await make_tailnet(config={"dns.search_domains": ["corp.example"]})`.
 
@@ -167,7 +197,7 @@ async def make_tailnet(
     under these names. With `everywhere` the server listens at all of the host's addresses, IPv6 too.
     """
     opened: list[Tailnet] = []
-    async with _maker(request, backend, releases, opened) as make:
+    async with _maker(request, backend, releases, opened, records) as make:
         yield make
         if request.node.stash.get(FAILED, False):
             for tailnet in opened:
@@ -180,6 +210,7 @@ async def _maker(
     backend: "Backend",
     releases: "tuple[Release, ...]",
     opened: "list[Tailnet]",
+    records: "Postgres | None",
 ) -> AsyncIterator[MakeTailnet]:
     """What makes tailnets that last as long as the context, adding each to those that are open."""
     from harness.history import History
@@ -209,6 +240,7 @@ async def _maker(
                 with_tls=with_tls,
                 everywhere=everywhere,
                 configuration=configuration,
+                elsewhere=await _database_of_its_own(records),
             )
             tailnet = await stack.enter_async_context(open_tailnet(server, network, releases, History()))
             opened.append(tailnet)
@@ -219,9 +251,12 @@ async def _maker(
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def _module_tailnet(
-    request: pytest.FixtureRequest, backend: "Backend", releases: "tuple[Release, ...]"
+    request: pytest.FixtureRequest,
+    backend: "Backend",
+    releases: "tuple[Release, ...]",
+    records: "Postgres | None",
 ) -> AsyncIterator["Tailnet"]:
-    async with _maker(request, backend, releases, []) as make:
+    async with _maker(request, backend, releases, [], records) as make:
         yield await make()
 
 
@@ -280,6 +315,7 @@ def _server(
     with_tls: bool,
     everywhere: bool,
     configuration: "Configuration",
+    elsewhere: Mapping[str, str],
 ) -> "ControlServer":
     from harness.errors import Unsupported
     from harness.servers.local import local_settings
@@ -289,6 +325,8 @@ def _server(
     needed = {marker.args[0] for marker in request.node.iter_markers("server")}
     if image and with_tls:
         raise Unsupported("a server from an image has no certificate")
+    if image and elsewhere:
+        raise Unsupported("a server from an image has its own database")
     if image:
         from harness.servers.container import ContainerServer
 
@@ -301,6 +339,7 @@ def _server(
         with_tls=with_tls,
         everywhere=everywhere,
         configuration=configuration,
+        elsewhere=elsewhere,
     )
     if kind == "process" or "process" in needed:
         from harness.servers.process import ProcessServer
@@ -309,6 +348,15 @@ def _server(
     from harness.servers.inprocess import InProcessServer
 
     return InProcessServer(settings)
+
+
+async def _database_of_its_own(records: "Postgres | None") -> Mapping[str, str]:
+    """The variables of a server that keeps its records in a new database; none for one that has a file."""
+    if records is None:
+        return {}
+    name = f"hs{uuid.uuid4().hex}"
+    await asyncio.to_thread(records.create, name)
+    return records.variables(name)
 
 
 def _network_name(node: pytest.Item | pytest.Module, number: int) -> str:
@@ -336,6 +384,8 @@ def _rerun(request: pytest.FixtureRequest) -> str:
     words = ["nox", "-s", "integration", "--", request.node.nodeid, f"--client-versions={versions}"]
     if backend := request.config.getoption("--backend"):
         words.append(f"--backend={backend}")
+    if (database := request.config.getoption("--database")) != "sqlite":
+        words.append(f"--database={database}")
     return shlex.join(words)
 
 

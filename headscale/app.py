@@ -300,7 +300,14 @@ async def _open_database(stack: AsyncExitStack, config: Config) -> Database:
         config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as problem:
         raise Unavailable(f"data_dir: cannot make {config.data_dir}: {problem.strerror}") from problem
-    database = await open_sqlite(config.sqlite_path)
+    if config.postgres is None:
+        database = await open_sqlite(config.sqlite_path)
+    else:
+        try:
+            from headscale.db.postgres import open_postgres  # its driver comes with an extra
+        except ImportError as problem:
+            raise Unavailable("PostgreSQL needs asyncpg: pip install 'headscale[postgres]'") from problem
+        database = await open_postgres(config.postgres)
     stack.push_async_callback(database.close)
     return database
 

@@ -25,6 +25,28 @@ class Listen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresSettings:
+    """A PostgreSQL database. Without a name, user, port or password libpq's variables and defaults say which.
+
+    `host` may be the folder of a Unix socket. `ssl` is libpq's sslmode.
+    """
+
+    host: str = ""
+    port: int = 0
+    name: str = ""
+    user: str = ""
+    password: str = field(default="", repr=False)
+    ssl: str = "prefer"
+
+    @property
+    def shown(self) -> str:
+        """For messages: everything but the password."""
+        who = f"{self.user}@" if self.user else ""
+        port = f":{self.port}" if self.port else ""
+        return f"postgresql://{who}{self.host}{port}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TLSFiles:
     """The server's certificate chain and key, PEM."""
 
@@ -144,8 +166,8 @@ class OIDCProvider:
 class Config:
     """A complete configuration. `later` names keys that are set but whose feature this version lacks.
 
-    `metrics_listen` is where metrics and debug pages are served, None for nowhere; `metrics_per_node`: with series for
-    each node.
+    `postgres`: the records are there, and not in the file at `sqlite_path`. `metrics_listen` is where metrics and debug
+    pages are served, None for nowhere; `metrics_per_node`: with series for each node.
     """
 
     source: Path | None
@@ -156,6 +178,7 @@ class Config:
     tls: TLSFiles | None = None
     noise_key_path: Path
     sqlite_path: Path
+    postgres: PostgresSettings | None = None
     unix_socket: Path
     unix_socket_mode: int = 0o770
     derp: EmbeddedDERP | None = None

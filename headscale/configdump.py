@@ -55,8 +55,7 @@ def _keys(config: Config) -> dict[str, Any]:
         "derp.update_frequency": _duration(config.derp_sources.frequency or timedelta()),
         "tuning.register_cache_expiration": _duration(config.login_lifetime),
         "tuning.register_cache_max_entries": config.logins_max,
-        "database.type": "sqlite",
-        "database.sqlite.path": str(config.sqlite_path),
+        **_database(config),
         "tls_cert_path": str(config.tls.certificate) if config.tls else None,
         "tls_key_path": str(config.tls.key) if config.tls else None,
         "log.level": config.log_level,
@@ -74,6 +73,20 @@ def _keys(config: Config) -> dict[str, Any]:
         "cli.address": without_password(config.cli_address),
         "cli.api_key": MASK if config.cli_api_key else None,
         "cli.insecure": config.cli_insecure,
+    }
+
+
+def _database(config: Config) -> Mapping[str, Any]:
+    if (postgres := config.postgres) is None:
+        return {"database.type": "sqlite", "database.sqlite.path": str(config.sqlite_path)}
+    return {
+        "database.type": "postgres",
+        "database.postgres.host": postgres.host,
+        "database.postgres.port": postgres.port,
+        "database.postgres.name": postgres.name,
+        "database.postgres.user": postgres.user,
+        "database.postgres.pass": MASK if postgres.password else None,
+        "database.postgres.ssl": postgres.ssl,
     }
 
 

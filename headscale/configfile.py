@@ -28,6 +28,7 @@ from headscale.config import (
     TLSFiles,
 )
 from headscale.configcertificates import certificates
+from headscale.configdatabase import postgres, sqlite_path
 from headscale.configdns import dns_settings, extra_records_path
 from headscale.configkeys import CHOOSABLE, KEYS, OTHER_PREFIXES, OTHER_VARIABLES, REMOVED, variable_of
 from headscale.configoidc import oidc_providers, plain_issuer, role_mappings
@@ -222,7 +223,8 @@ def _assemble(
         metrics_per_node=values.get("metrics.per_node", True),
         tls=tls,
         noise_key_path=values.get("noise.private_key_path", data_dir / "noise_private.key"),
-        sqlite_path=_database(values, data_dir),
+        sqlite_path=sqlite_path(values, data_dir),
+        postgres=postgres(values),
         unix_socket=values.get("unix_socket") or default_socket(data_dir),
         unix_socket_mode=values.get("unix_socket_permission", 0o770),
         derp=_derp(values, data_dir, listen),
@@ -262,13 +264,6 @@ def _tls(values: _Values) -> TLSFiles | None:
         if path is not None and not path.is_file():
             values.complain(name, f"there is no file {path}")
     return TLSFiles(certificate=certificate, key=key) if certificate and key else None
-
-
-def _database(values: _Values, data_dir: Path) -> Path:
-    if values.get("database.type") == "postgres":
-        values.complain("database.type", "PostgreSQL comes with a later version: use sqlite")
-    path: Path = values.get("database.sqlite.path", data_dir / "db.sqlite")
-    return path
 
 
 def _above_zero(values: _Values, name: str, default: Amount) -> Amount:

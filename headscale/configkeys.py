@@ -15,6 +15,7 @@ class Kind(Enum):
     """What a value must be."""
 
     TEXT = auto()
+    WORD = auto()  # a text that may be true or false
     SECRET = auto()  # a text that no complaint repeats
     FLAG = auto()
     NUMBER = auto()
@@ -81,6 +82,12 @@ _NOW: Final = (
     Key("clients.latest_version", Kind.TEXT),
     Key("database.type", Kind.TEXT, ("sqlite", "sqlite3", "postgres")),
     Key("database.sqlite.path", Kind.PATH),
+    Key("database.postgres.host", Kind.TEXT),
+    Key("database.postgres.port", Kind.NUMBER),
+    Key("database.postgres.name", Kind.TEXT),
+    Key("database.postgres.user", Kind.TEXT),
+    Key("database.postgres.pass", Kind.SECRET),
+    Key("database.postgres.ssl", Kind.WORD),
     Key("tls_cert_path", Kind.PATH),
     Key("tls_key_path", Kind.PATH),
     Key("log.level", Kind.TEXT, ("trace", "debug", "info", "warn", "error")),
@@ -148,15 +155,9 @@ _LATER: Final = (
     "database.gorm.slow_threshold",
     "database.sqlite.write_ahead_log",
     "database.sqlite.wal_autocheckpoint",
-    "database.postgres.host",
-    "database.postgres.port",
-    "database.postgres.name",
-    "database.postgres.user",
-    "database.postgres.pass",
     "database.postgres.max_open_conns",
     "database.postgres.max_idle_conns",
     "database.postgres.conn_max_idle_time_secs",
-    "database.postgres.ssl",
     "acme_url",
     "acme_email",
     "tls_letsencrypt_hostname",

@@ -83,6 +83,10 @@ def _text(value: object) -> str:
     raise Malformed(f"expected a text, got {_kind_of(value)}")
 
 
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else _text(value)
+
+
 def _secret(value: object) -> str:
     if isinstance(value, str):
         return str(value)
@@ -177,6 +181,7 @@ def _kind_of(value: object) -> str:
 
 _READERS: Final[dict[Kind, Callable[[object], Any]]] = {
     Kind.TEXT: _text,
+    Kind.WORD: _word,
     Kind.SECRET: _secret,
     Kind.FLAG: _flag,
     Kind.NUMBER: _number,

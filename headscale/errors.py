@@ -49,3 +49,7 @@ class Unavailable(HeadscaleError):
     """We cannot do it now, and nothing was changed (HTTP 503)."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+class InDoubt(Unavailable):
+    """The database went away before it said whether it took the change (HTTP 503)."""

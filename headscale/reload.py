@@ -29,6 +29,7 @@ AT_START: Final = {
     "tls": "tls_cert_path, tls_key_path",
     "noise_key_path": "noise.private_key_path",
     "sqlite_path": "database.sqlite.path",
+    "postgres": "database.type, database.postgres",
     "unix_socket": "unix_socket",
     "unix_socket_mode": "unix_socket_permission",
     "derp": "derp.server",

@@ -65,7 +65,8 @@ class InProcessServer(RestAdmin):
 
     async def evidence(self) -> AsyncIterator[tuple[str, bytes | Path]]:
         yield "server.log", "\n".join(self._log.lines).encode()
-        yield "db.sqlite", self.settings.database
+        if not self.settings.elsewhere:
+            yield "db.sqlite", self.settings.database
         if self._app is not None:
             yield "nodes.json", json.dumps([asdict(node) for node in await self.nodes()], indent=1).encode()
 

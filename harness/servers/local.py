@@ -27,6 +27,8 @@ class LocalSettings:
     """It listens at all of the host's addresses; its URL is at one of them."""
     configuration: Configuration = field(default_factory=Configuration)
     """What the scenario wants besides."""
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    """Variables that name a database which is not in the data directory."""
 
     @property
     def url(self) -> str:
@@ -59,6 +61,7 @@ class LocalSettings:
         return {
             **(tls if self.authority else {}),
             **({"HEADSCALE_CONFIG": str(self.file)} if self.configuration.keys else {}),
+            **self.elsewhere,
             "HEADSCALE_DATA_DIR": str(self.data),
             "HEADSCALE_UNIX_SOCKET": str(self.socket),
             "HEADSCALE_SERVER_URL": self.url,
@@ -74,7 +77,7 @@ class LocalSettings:
 
     @property
     def database(self) -> Path:
-        """The SQLite file."""
+        """The SQLite file, where the records are not elsewhere."""
         return self.data / "db.sqlite"
 
 
@@ -85,6 +88,7 @@ def local_settings(
     with_tls: bool = False,
     everywhere: bool = False,
     configuration: Configuration | None = None,
+    elsewhere: Mapping[str, str] | None = None,
 ) -> LocalSettings:
     """Free ports on this address, and a new data directory whose path is short enough for a socket.
 
@@ -99,6 +103,7 @@ def local_settings(
         ephemeral_timeout=ephemeral_timeout,
         everywhere=everywhere,
         configuration=configuration or Configuration(),
+        elsewhere=elsewhere or {},
     )
     if settings.configuration != Configuration():
         settings.configuration.write(settings.data)

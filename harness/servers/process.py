@@ -68,7 +68,8 @@ class ProcessServer(RestAdmin):
 
     async def evidence(self) -> AsyncIterator[tuple[str, bytes | Path]]:
         yield "server.log", self._log
-        yield "db.sqlite", self.settings.database
+        if not self.settings.elsewhere:
+            yield "db.sqlite", self.settings.database
         if self._process is not None:
             yield "nodes.json", json.dumps([asdict(node) for node in await self.nodes()], indent=1).encode()
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from headscale.config import Config, PolicyMode
+from headscale.errors import Unavailable
 
 DATABASE: Final = "database"
 CONFIGURATION: Final = "configuration"
@@ -44,3 +45,12 @@ def places(config: Config) -> dict[str, Path]:
     if config.policy.mode is PolicyMode.FILE and config.policy.path is not None:
         found["policy_file"] = config.policy.path
     return found
+
+
+def refuse_postgres(config: Config) -> None:
+    """Raises Unavailable where the records are in PostgreSQL: an archive without them would be no backup."""
+    if config.postgres is not None:
+        raise Unavailable(
+            f"the records are in {config.postgres.shown}: back that up and restore it with PostgreSQL's own tools "
+            f"(pg_dump, pg_restore), and keep a copy of {config.noise_key_path} (docs/operating.md)"
+        )

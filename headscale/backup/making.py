@@ -7,7 +7,7 @@ from pathlib import Path
 
 from headscale import __version__
 from headscale.backup.archive import FORMAT, Manifest, described, write_archive
-from headscale.backup.contents import CONFIGURATION, DATABASE, NAMES, places
+from headscale.backup.contents import CONFIGURATION, DATABASE, NAMES, places, refuse_postgres
 from headscale.config import Config
 from headscale.db.copying import check_sqlite, copy_sqlite
 from headscale.errors import Malformed, Unavailable
@@ -18,6 +18,7 @@ def make_backup(config: Config, target: Path, now: datetime, *, replacing: bool 
 
     The database is as it was at one moment, and checked. Raises Conflict, Unavailable or Malformed.
     """
+    refuse_postgres(config)
     if not target.parent.is_dir():
         raise Unavailable(f"there is no folder {target.parent} for the archive")
     try:

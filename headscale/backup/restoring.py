@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from headscale.backup.archive import Manifest, unpack
-from headscale.backup.contents import BESIDE, CONFIGURATION, DATABASE, NAMES, places
+from headscale.backup.contents import BESIDE, CONFIGURATION, DATABASE, NAMES, places, refuse_postgres
 from headscale.config import Config
 from headscale.db.copying import check_sqlite
 from headscale.db.database import take_lock
@@ -42,6 +42,7 @@ def restore_backup(config: Config, archive: Path, now: datetime, *, replacing: b
     Raises Conflict when something is there and `replacing` is not set, Unavailable when the server runs, and
     Malformed for an archive that is damaged; then nothing was changed.
     """
+    refuse_postgres(config)
     data = config.sqlite_path.parent
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -17,6 +17,7 @@ COMMANDS: Final[Mapping[str, Later]] = {
     "backup": Later("headscale.cli.backup", "backup"),
     "completion": Later("headscale.cli.completion", "completion"),
     "config": Later("headscale.cli.config", "config"),
+    "database": Later("headscale.cli.database", "database"),
     "debug": Later("headscale.cli.debug", "debug"),
     "doctor": Later("headscale.cli.doctor", "doctor"),
     "dumpConfig": Later("headscale.cli.dump", "dump_config"),

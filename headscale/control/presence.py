@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 GRACE_S: Final = 10.0
 # After a restart of the server clients come back by and by: the last one's back-off reaches 45 s.
 GRACES_AFTER_RESTART: Final = 6
+# The database was away; without another try its nodes would seem online for good.
+AGAIN_S: Final = 2.0
 
 
 class Presence:
@@ -66,23 +68,34 @@ class Presence:
 
     async def _after_restart(self) -> None:
         await asyncio.sleep(self._grace_s * GRACES_AFTER_RESTART)
-        missing, self._expected = frozenset(self._expected), set()
-        try:
-            gone = await self._writer.apply(partial(stay_away, node_ids=missing))
-        except Unavailable as problem:
-            log.warning("%d nodes did not come back, but that was not recorded: %s", len(missing), problem)
-            return
+        while True:
+            missing = frozenset(self._expected)
+            try:
+                gone = await self._writer.apply(partial(stay_away, node_ids=missing))
+                break
+            except Unavailable as problem:
+                log.warning(
+                    "%d nodes did not come back, but that cannot be recorded yet: %s", len(missing), problem
+                )
+                await asyncio.sleep(AGAIN_S)
+        self._expected -= missing
         for node in gone:
             log.info("node did not come back node=%d name=%s", node.id, node.given_name)
 
     async def _leave_after_grace(self, node_id: int) -> None:
-        await asyncio.sleep(self._grace_s)
-        # From here on a stream that opens is ordered behind this by the writer: it arrives after we left.
-        del self._leaving[node_id]
-        try:
-            node = await self._writer.apply(partial(leave, node_id=node_id))
-        except Unavailable as problem:
-            log.warning("node %d went offline, but that was not recorded: %s", node_id, problem)
-            return
+        wait_s = self._grace_s
+        while True:
+            await asyncio.sleep(wait_s)
+            # From here on a stream that opens is ordered behind this by the writer: it arrives after we left.
+            task = self._leaving.pop(node_id)
+            try:
+                node = await self._writer.apply(partial(leave, node_id=node_id))
+                break
+            except Unavailable as problem:
+                log.warning("node %d went offline, but that cannot be recorded yet: %s", node_id, problem)
+            if self._closing or node_id in self._streams or node_id in self._leaving:
+                return  # it came back meanwhile, and may have left again since
+            self._leaving[node_id] = task
+            wait_s = AGAIN_S
         if node is not None:
             log.info("node offline node=%d name=%s", node.id, node.given_name)

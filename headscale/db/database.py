@@ -1,5 +1,7 @@
 """The database behind the writer: open, migrate, load everything once, commit batches of rows.
 
+`Database` knows the rows, and a `Link` the way to them: a SQLite file here, a server in `postgres`.
+
 SQLite runs with `synchronous=FULL` in WAL mode: a commit that has returned survives power loss. One process
 owns the file (a lock beside it), because the state in memory would go stale behind another's back.
 """
@@ -8,15 +10,31 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Protocol
 
-from sqlalchemy import URL, Connection, bindparam, delete, event, insert, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    URL,
+    BigInteger,
+    Connection,
+    any_,
+    bindparam,
+    delete,
+    event,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
@@ -43,6 +61,8 @@ from headscale.records import (
 )
 
 BUSY_TIMEOUT_MS = 10_000
+# All rows of a large tailnet take longer than a question.
+LOAD_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +86,56 @@ class RowGone(Exception):
     """A row that must be there for an update or delete is not: memory and database differ."""
 
 
+class Link(Protocol):
+    """The way to the rows; one transaction at a time."""
+
+    def reading(self, within_s: float | None = None) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A connection to read on. Whoever has it has it alone; where answers can fail to come, for so long at most."""
+
+    async def commit(self, change: Callable[[Connection], None], *, rows: int) -> None:
+        """Make this change in a transaction of its own; durable when it returns. Raises as `Database.commit` does."""
+
+    async def settle(self) -> bool:
+        """See `Database.settle`."""
+
+    async def close(self) -> None:
+        """Let go of the database, so that others can have it."""
+
+
+class SqliteLink:
+    """The file. There is one connection, and a transaction on it must have it to itself."""
+
+    def __init__(self, engine: AsyncEngine, lock: int) -> None:
+        self.engine = engine
+        self._lock = lock
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def reading(self, within_s: float | None = None) -> AsyncIterator[AsyncConnection]:
+        async with self._turn, self.engine.connect() as connection:
+            yield connection
+
+    async def commit(self, change: Callable[[Connection], None], *, rows: int) -> None:
+        async with self._turn, self.engine.begin() as connection:
+            await connection.run_sync(change)
+
+    async def settle(self) -> bool:
+        raise AssertionError("no commit to a file is ever in doubt")
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+        os.close(self._lock)
+
+
 class Database:
     """An open database. `commit` is the writer's; nothing else changes rows."""
 
-    def __init__(self, engine: AsyncEngine, lock: int | None) -> None:
-        self._engine = engine
-        self._lock = lock
-        # There is one connection, and a transaction on it must have it to itself.
-        self._turn = asyncio.Lock()
+    def __init__(self, link: Link) -> None:
+        self._link = link
 
     async def load(self, now: datetime) -> Loaded:
         """All records and the last id of each kind that was ever handed out."""
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             users = (await connection.execute(select(tables.users))).all()
             keys = (await connection.execute(select(tables.pre_auth_keys))).all()
             api_keys = (await connection.execute(select(tables.api_keys))).all()
@@ -89,7 +147,7 @@ class Database:
             preferences = (await connection.execute(select(tables.preferences))).one()
             elections = (await connection.execute(select(tables.elections))).one()
         policy = await self.policy_before(None)
-        last = {Counter(row.name): row.value for row in counters}
+        last = {Counter(row.name): row.value for row in counters if row.name != tables.LAST_COMMIT}
         return Loaded(
             users=tuple(map(tables.user_of, users)),
             pre_auth_keys=tuple(map(tables.key_of, keys)),
@@ -109,13 +167,13 @@ class Database:
         query = select(tables.policies).order_by(tables.policies.c.id.desc()).limit(1)
         if policy_id is not None:
             query = query.where(tables.policies.c.id < policy_id)
-        async with self._reading() as connection:
+        async with self._link.reading() as connection:
             row = (await connection.execute(query)).one_or_none()
         return tables.policy_of(row) if row is not None else None
 
     async def policies(self) -> tuple[PolicyText, ...]:
         """Every policy that was ever set, oldest first."""
-        async with self._reading() as connection:
+        async with self._link.reading() as connection:
             rows = await connection.execute(select(tables.policies).order_by(tables.policies.c.id))
             return tuple(map(tables.policy_of, rows))
 
@@ -124,32 +182,40 @@ class Database:
         query = select(tables.audit_events).order_by(tables.audit_events.c.id.desc()).limit(at_most)
         if before is not None:
             query = query.where(tables.audit_events.c.id < before)
-        async with self._reading() as connection:
+        async with self._link.reading() as connection:
             return tuple(map(tables.event_of, await connection.execute(query)))
 
     async def commit(self, writes: Sequence[Write]) -> None:
-        """All of these rows, or none and an exception; durable when it returns."""
-        async with self._turn, self._engine.begin() as connection:
-            await connection.run_sync(_execute, writes)
+        """All of these rows, or none and an exception; durable when it returns.
+
+        Raises Unavailable when the database cannot be reached, and InDoubt when it went away before it said
+        whether it took them: then `settle` comes before the next commit.
+        """
+        await self._link.commit(partial(_execute, writes=writes), rows=len(writes))
+
+    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A connection to read everything on, before others may go on."""
+        return self._link.reading(LOAD_S)
+
+    async def change(self, change: Callable[[Connection], None], *, rows: int) -> None:
+        """Any change, for when no server runs; raises as `commit` does."""
+        await self._link.commit(change, rows=rows)
+
+    async def settle(self) -> bool:
+        """Whether the commit that was in doubt was made. Raises Unavailable while that cannot be known."""
+        return await self._link.settle()
 
     async def ping(self) -> None:
         """Raises Unavailable when the database does not answer."""
         try:
-            async with self._reading() as connection:
+            async with self._link.reading() as connection:
                 await connection.execute(text("SELECT 1"))
         except Exception as problem:
             raise Unavailable("the database does not answer") from problem
 
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[AsyncConnection]:
-        async with self._turn, self._engine.connect() as connection:
-            yield connection
-
     async def close(self) -> None:
-        """Close the file and let others have it."""
-        await self._engine.dispose()
-        if self._lock is not None:
-            os.close(self._lock)
+        """Let go of the database, so that others can have it."""
+        await self._link.close()
 
 
 async def open_sqlite(path: Path) -> Database:
@@ -182,7 +248,7 @@ async def open_sqlite(path: Path) -> Database:
         if isinstance(problem, Unavailable):
             raise Unavailable(f"the database {path} cannot be used: {problem}") from problem
         raise
-    return Database(engine, lock)
+    return Database(SqliteLink(engine, lock))
 
 
 def take_lock(path: Path) -> int:
@@ -238,18 +304,34 @@ def _kind(write: Write) -> tuple[type[Write], Any]:
 def _exactly_these(
     connection: Connection, kind: type[Write], table: Any, rows: Sequence[dict[str, Any]]
 ) -> None:
-    """Update or delete these rows in one statement: each way to the database's thread costs more than a row."""
+    """Update or delete these rows in one statement: each way to the database costs more than a row."""
     where = table.c.id == bindparam("this_id")
     values = [{"this_id": row.pop("id"), **row} for row in rows]
-    if kind is Update:
-        result = connection.execute(update(table).where(where), values)
+    # ids are unique, so one that is missing shows in the sum
+    if not connection.dialect.supports_sane_multi_rowcount:
+        found = _exactly_by_count(connection, kind, table, values)
+    elif kind is Update:
+        found = connection.execute(update(table).where(where), values).rowcount
     else:
-        result = connection.execute(
-            delete(table).where(where), [{"this_id": row["this_id"]} for row in values]
-        )
-    if result.rowcount != len(values):  # ids are unique, so one that is missing shows in the sum
-        ids = ", ".join(str(row["this_id"]) for row in values)
-        raise RowGone(f"{table.name} has {result.rowcount} of the rows {ids}")
+        ids = [{"this_id": row["this_id"]} for row in values]
+        found = connection.execute(delete(table).where(where), ids).rowcount
+    if found != len(values):
+        missing = ", ".join(str(row["this_id"]) for row in values)
+        raise RowGone(f"{table.name} has {found} of the rows {missing}")
+
+
+def _exactly_by_count(
+    connection: Connection, kind: type[Write], table: Any, values: Sequence[dict[str, Any]]
+) -> int:
+    """How many of the rows are there, for a driver that counts no rows of many updates (PostgreSQL's)."""
+    ids = literal([row["this_id"] for row in values], ARRAY(BigInteger))
+    these = table.c.id == any_(ids)
+    if kind is not Update:
+        return connection.execute(delete(table).where(these)).rowcount
+    found = connection.scalar(select(func.count()).select_from(table).where(these)) or 0
+    if found == len(values):
+        connection.execute(update(table).where(table.c.id == bindparam("this_id")), values)
+    return found
 
 
 def _advance(connection: Connection, counters: Iterable[Advance]) -> None:

@@ -7,7 +7,7 @@ of a machine for each user), so that a bug above is a refused commit and never a
 import ipaddress
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import (
@@ -326,6 +326,8 @@ counters = Table(
     Column("name", String(32), primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
+# The row of `counters` that tells which commit was the last (PostgreSQL); the others are `Counter`s.
+LAST_COMMIT: Final = "last_commit"
 
 
 def table_of(record: Record) -> Table:

@@ -7,6 +7,9 @@ RESTORE = "Stop the server, keep a copy of the file, and restore the last good b
 
 async def check_database(case: Case) -> list[Finding]:
     """One finding for each of: readable, version, integrity, duplicates, in use."""
+    if case.config.postgres is not None:
+        where = case.config.postgres.shown
+        return [skipped("database", f"{where} is PostgreSQL, which its own tools look after", "pg_amcheck")]
     path, seen = case.config.sqlite_path, case.database
     if seen is None:
         return [

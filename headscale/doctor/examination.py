@@ -47,7 +47,9 @@ async def examine_all(
         config=config,
         url=(url or config.tailnet.server_url).rstrip("/"),
         clock=clock,
-        database=await asyncio.to_thread(inspect_sqlite, config.sqlite_path, clock.now()),
+        database=await asyncio.to_thread(inspect_sqlite, config.sqlite_path, clock.now())
+        if config.postgres is None
+        else None,
         idle_s=idle_s,
         time_url=time_url,
     )

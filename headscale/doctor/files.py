@@ -17,7 +17,7 @@ async def check_files(case: Case) -> list[Finding]:
         *_key("noise key", config.noise_key_path),
         *(_key("relay key", config.derp.key_path) if config.derp is not None else ()),
         *_differ(config.noise_key_path, config.derp.key_path if config.derp else None),
-        *_secret("database file", config.sqlite_path),
+        *(_secret("database file", config.sqlite_path) if config.postgres is None else ()),
         *(_secret("TLS key", config.tls.key) if config.tls is not None else ()),
     ]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from headscale.config import Config
 from headscale.db.copying import copy_sqlite
 from headscale.db.database import Database, open_sqlite, take_lock
-from headscale.errors import Malformed
+from headscale.errors import Malformed, Unavailable
 from headscale.files import give_to_owner_of
 from headscale.peer.advice import advice
 from headscale.peer.credentials import settle_key_tags
@@ -106,6 +106,10 @@ def _check_place(database: PeerDatabase, config: Config) -> None:
 @asynccontextmanager
 async def _opened(config: Config, *, for_writing: bool) -> AsyncIterator[Database | None]:
     """Our database, kept from others meanwhile. To look only it is a copy, and None where there is none yet."""
+    if config.postgres is not None:
+        raise Unavailable(
+            "an import goes into SQLite: set database.type to sqlite, as this server cannot import into PostgreSQL yet"
+        )
     path = config.sqlite_path
     if for_writing:
         database = await open_sqlite(path)

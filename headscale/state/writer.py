@@ -3,10 +3,13 @@
 Steps that wait at the same moment are decided one after the other on a working snapshot and share one
 durable commit (group commit). Only when that has returned is the snapshot published, the streams are told,
 and each caller learns its result: what was acknowledged survives a crash. When the commit fails, nobody is
-told anything but an error, and the published snapshot stays as it was.
+told anything but an error, and the published snapshot stays as it was. A commit that the database went away
+from is in doubt: what it would have made is kept aside, and published once the database says that it was made;
+until that is known nothing else is decided.
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections import deque
@@ -17,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 from headscale.clock import Clock
 from headscale.counts import WriterCounts
-from headscale.errors import HeadscaleError, Unavailable
+from headscale.errors import HeadscaleError, InDoubt, Unavailable
 from headscale.records import Advance, Counter, Update, Write
 from headscale.state.effect import Effect, Moment, Step
 from headscale.state.elections import election_writes
@@ -30,13 +33,19 @@ T = TypeVar("T")
 BATCH_MAX = 256
 # How many epochs of touched nodes are remembered; a stream that is further behind starts over.
 HISTORY = 1024
+# How often the database is asked about a commit in doubt while nobody wants anything of it.
+SETTLE_S = 1.0
 
 
 class Store(Protocol):
     """Where rows become durable."""
 
     async def commit(self, writes: Sequence[Write]) -> None:
-        """All of these rows or none; returns when they are durable. Raises on failure."""
+        """All of these rows or none; returns when they are durable. Raises Unavailable when none of them can be
+        reached, InDoubt when it is not known, anything else when these rows are at fault."""
+
+    async def settle(self) -> bool:
+        """Whether the commit in doubt was made. Raises Unavailable while that is not known."""
 
 
 @dataclass(slots=True)
@@ -62,6 +71,8 @@ class Writer:
         self._history: deque[tuple[int, frozenset[int]]] = deque(maxlen=HISTORY)
         self._published: deque[float] = deque(maxlen=HISTORY)
         self._closing = False
+        # What a commit in doubt makes true, if it was made.
+        self._doubted: tuple[Snapshot, frozenset[int]] | None = None
 
     @property
     def queue_depth(self) -> int:
@@ -93,8 +104,11 @@ class Writer:
     async def run(self) -> None:
         """Apply steps until closed and drained. One task runs this for the life of the server."""
         while not (self._closing and not self._waiting):
-            await self._wake.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), SETTLE_S if self._doubted else None)
             self._wake.clear()
+            if self._doubted and not self._waiting:
+                await self._settle()
             while self._waiting:
                 await self._apply_batch()
 
@@ -105,14 +119,35 @@ class Writer:
 
     async def _apply_batch(self) -> None:
         batch = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
+        if (problem := await self._settle()) is not None:
+            self._refuse(batch, problem)
+            return
         if await self._apply_together(batch) or len(batch) == 1:
             return
         # One of them spoiled the commit for all: each on its own finds the one.
         for waiting in batch:
             await self._apply_together([waiting])
 
+    async def _settle(self) -> Unavailable | None:
+        """What became of the commit in doubt is seen to. The error, while that is not known."""
+        if self._doubted is not None:
+            try:
+                was_made = await self._store.settle()
+            except Unavailable as problem:
+                return problem
+            log.warning("the commit that was in doubt was %s", "made" if was_made else "not made")
+            doubted, self._doubted = self._doubted, None
+            if was_made:
+                self._publish(*doubted)
+        return None
+
+    def _refuse(self, batch: list[_Waiting], problem: Unavailable) -> None:
+        for waiting in batch:
+            self.counts.failures[name_of(waiting.step)] += 1
+            _answer(waiting, error=problem)
+
     async def _apply_together(self, batch: list[_Waiting]) -> bool:
-        """Whether all went through. On failure a batch of one is answered, a larger one is left to retry."""
+        """Whether all were answered. Where rows are at fault, a larger batch than one is left to retry."""
         began = self._clock.monotonic()
         moment = Moment(self._clock.now(), secrets.randbelow)
         working = self.snapshot
@@ -130,6 +165,14 @@ class Writer:
         try:
             writes = [write for _, effect in decided for write in effect.writes]
             await self._commit([*writes, *election_writes(self.snapshot, working)])
+        except Unavailable as problem:
+            # It is not the rows' fault, and one by one they would wait as long again, each.
+            log.warning("commit failed: %d changes: %s", len(decided), problem)
+            self.counts.failed_commits += 1
+            if isinstance(problem, InDoubt):
+                self._doubted = working, _touched(decided)
+            self._refuse(batch, problem)
+            return True
         except Exception:
             log.exception("commit failed: %d changes were not made", len(decided))
             self.counts.failed_commits += 1
@@ -144,7 +187,7 @@ class Writer:
         self.counts.decided.add(known - began)
         self.counts.committed.add(ended - known)
         self.counts.batches.add(ended - began)
-        self._publish(working, frozenset().union(*(effect.touched for _, effect in decided)))
+        self._publish(working, _touched(decided))
         for waiting, effect in decided:
             self.counts.done(name_of(waiting.step), ended - waiting.since)
             _answer(waiting, result=effect.result)
@@ -167,6 +210,10 @@ class Writer:
         self._published.append(self._clock.monotonic())
         for told in self.on_publish:
             told()
+
+
+def _touched(decided: Sequence[tuple[_Waiting, Effect[Any]]]) -> frozenset[int]:
+    return frozenset().union(*(effect.touched for _, effect in decided))
 
 
 def name_of(step: Step[Any]) -> str:

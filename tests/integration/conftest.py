@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -13,10 +13,24 @@ from harness.backends.network import Network
 from harness.errors import BuildFailed, Missing
 from harness.servers.inprocess import InProcessServer
 from harness.servers.local import local_settings
+from harness.servers.postgres import Postgres, start_postgres
 from harness.strict import unavailable
 from tests.integration.chromium import Chromium
 from tests.integration.fakes import EPHEMERAL_TIMEOUT, GRACE, Enrolled, Join, Tailnet
 from tests.integration.people import Place, place
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL for all tests that want a database of their own on it."""
+    with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+        try:
+            started = runner.run(start_postgres(stack))
+        except Missing as problem:
+            unavailable(str(problem))
+        yield started
+        runner.run(stack.aclose())
 
 
 @pytest.fixture

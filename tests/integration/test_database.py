@@ -1,8 +1,7 @@
-"""The database on a real file: what is committed is there, whole or not at all, and nobody else's."""
+"""The database on a real file and a real server: what is committed is there, whole or not at all, and nobody else's."""
 
 import asyncio
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -16,9 +15,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Column, MetaData, Table, create_engine, inspect, text
+from sqlalchemy import Column, MetaData, Table, inspect, text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from headscale.db import tables
 from headscale.db.database import Database, Loaded, RowGone, open_sqlite
@@ -46,6 +46,7 @@ from headscale.records import (
 )
 from headscale.tailcfg.hostinfo import Hostinfo, NetInfo, Service
 from tests.builders import NOW, mkey, nkey, node
+from tests.integration.databases import OnFile, Place, on_server
 
 ALICE = User(id=1, name="alice", created_at=NOW)
 BOB = User(
@@ -161,29 +162,37 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "data" / "db.sqlite"
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, path: Path) -> Place:
+    """Where a database can be, one of each kind."""
+    if request.param == "sqlite":
+        return OnFile(path)
+    return on_server(request.getfixturevalue("postgres"))
+
+
 @pytest.fixture
-async def database(path: Path) -> AsyncIterator[Database]:
-    opened = await open_sqlite(path)
+async def database(place: Place) -> AsyncIterator[Database]:
+    opened = await place.open()
     yield opened
     await opened.close()
 
 
-async def reopened(database: Database, path: Path, now: datetime = NOW) -> Loaded:
+async def reopened(database: Database, place: Place, now: datetime = NOW) -> Loaded:
     """What another process would find."""
     await database.close()
-    again = await open_sqlite(path)
+    again = await place.open()
     try:
         return await again.load(now)
     finally:
         await again.close()
 
 
-async def test_every_record_comes_back_as_it_was(path: Path) -> None:
+async def test_every_record_comes_back_as_it_was(place: Place) -> None:
     """Every field of every kind, after a restart."""
-    database = await open_sqlite(path)
+    database = await place.open()
     records = (ALICE, BOB, KEY, API_KEY, HOOK, CLIENT, TOKEN, FULL, PLAIN)
     await database.commit([*map(Insert, records), Advance(Counter.NODE, 9)])
-    loaded = await reopened(database, path)
+    loaded = await reopened(database, place)
     assert loaded.users == (ALICE, BOB)
     assert loaded.pre_auth_keys == (KEY,)
     assert loaded.api_keys == (API_KEY,)
@@ -205,25 +214,24 @@ async def test_every_record_comes_back_as_it_was(path: Path) -> None:
     }
 
 
-async def test_policies_are_kept_byte_for_byte_newest_first(path: Path) -> None:
+async def test_policies_are_kept_byte_for_byte_newest_first(place: Place) -> None:
     """Comments and line ends too; the older ones are there to go back to."""
-    database = await open_sqlite(path)
+    database = await place.open()
     texts = ('{"acls": []} // ä\r\n', "two", "three" * 1_000_000)
     rows = [PolicyText(id=n, text=text, created_at=NOW) for n, text in enumerate(texts, start=1)]
     await database.commit([*(Insert(row) for row in rows), Advance(Counter.POLICY, 3)])
-    loaded = await reopened(database, path)
+    loaded = await reopened(database, place)
     assert (loaded.policy, loaded.last_ids[Counter.POLICY]) == (rows[2], 3)
-    again = await open_sqlite(path)
+    again = await place.open()
     assert await again.policy_before(3) == rows[1]
     assert await again.policy_before(2) == rows[0]
     assert await again.policy_before(1) is None
     await again.close()
 
 
-def made_by(revision: str, path: Path) -> None:
+def made_by(revision: str, place: Place) -> None:
     """The database as the version of ours with this newest migration made it, with user alice and her node."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(f"sqlite:///{path}")
+    engine = place.engine()
     with engine.begin() as connection:
         config = AlembicConfig()
         config.set_main_option("script_location", str(MIGRATIONS))
@@ -239,11 +247,11 @@ def made_by(revision: str, path: Path) -> None:
 
 @pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004"])
 async def test_a_database_of_an_earlier_version_is_brought_up_and_keeps_all(
-    path: Path, revision: str
+    place: Place, revision: str
 ) -> None:
     """Who was in stays in, and what is new can be kept."""
-    made_by(revision, path)
-    again = await open_sqlite(path)
+    made_by(revision, place)
+    again = await place.open()
     row = PolicyText(id=1, text="one", created_at=NOW)
     wish = Preferences(device_approval=True, choices=CHOICES)
     await again.commit([Insert(row), Update(wish)])
@@ -252,39 +260,39 @@ async def test_a_database_of_an_earlier_version_is_brought_up_and_keeps_all(
     assert (loaded.users, loaded.nodes, loaded.policy, loaded.preferences) == ((ALICE,), (PLAIN,), row, wish)
 
 
-async def test_a_changed_record_comes_back_changed_and_a_deleted_one_not(path: Path) -> None:
-    database = await open_sqlite(path)
+async def test_a_changed_record_comes_back_changed_and_a_deleted_one_not(place: Place) -> None:
+    database = await place.open()
     await database.commit([Insert(ALICE), Insert(BOB), Insert(PLAIN)])
     renamed = replace(PLAIN, given_name="other", node_key=nkey(99), ipv4=None)
     await database.commit([Update(renamed), Delete(BOB), Advance(Counter.NODE, 4), Advance(Counter.NODE, 5)])
-    loaded = await reopened(database, path)
+    loaded = await reopened(database, place)
     assert (loaded.users, loaded.nodes, loaded.last_ids[Counter.NODE]) == ((ALICE,), (renamed,), 5)
 
 
-async def test_who_was_online_is_kept_and_what_time_does_is_not(path: Path) -> None:
+async def test_who_was_online_is_kept_and_what_time_does_is_not(place: Place) -> None:
     """Clients come back after a restart; whether a key has ended is looked up anew."""
-    database = await open_sqlite(path)
+    database = await place.open()
     seen = replace(PLAIN, online=True, ending=True, cap_version=142, expiry=NOW + timedelta(hours=1))
     await database.commit([Insert(ALICE), Insert(seen)])
-    [loaded] = (await reopened(database, path, NOW + timedelta(hours=1))).nodes
+    [loaded] = (await reopened(database, place, NOW + timedelta(hours=1))).nodes
     assert (loaded.online, loaded.cap_version, loaded.ending, loaded.expired) == (True, 142, False, True)
 
 
-async def test_a_question_does_not_disturb_a_commit(path: Path) -> None:
+async def test_a_question_does_not_disturb_a_commit(place: Place) -> None:
     """Whoever asks meanwhile waits: health, the audit log."""
-    database = await open_sqlite(path)
+    database = await place.open()
     names = [replace(ALICE, id=number, name=f"user{number}") for number in range(1, 51)]
     work = [database.commit([Insert(user)]) for user in names]
     asked = [question for _ in names for question in (database.ping(), database.policy_before(None))]
     await asyncio.gather(*(each for pair in zip(work, asked[::2], asked[1::2], strict=True) for each in pair))
-    assert (await reopened(database, path)).users == tuple(names)
+    assert (await reopened(database, place)).users == tuple(names)
 
 
-async def test_times_are_kept_in_utc(path: Path) -> None:
-    database = await open_sqlite(path)
+async def test_times_are_kept_in_utc(place: Place) -> None:
+    database = await place.open()
     there = NOW.astimezone(timezone(timedelta(hours=5)))
     await database.commit([Insert(replace(ALICE, created_at=there))])
-    [loaded] = (await reopened(database, path)).users
+    [loaded] = (await reopened(database, place)).users
     assert (loaded.created_at, loaded.created_at.tzinfo) == (NOW, UTC)
 
 
@@ -294,28 +302,44 @@ async def test_a_time_without_a_zone_is_refused(database: Database) -> None:
         await database.commit([Insert(replace(ALICE, created_at=naive))])
 
 
-def test_migrations_make_the_tables_that_we_use(path: Path) -> None:
+def test_migrations_make_the_tables_that_we_use(place: Place) -> None:
     """A column that is only in one of the two would show on somebody's disk."""
     import asyncio
 
     async def made() -> None:
-        await (await open_sqlite(path)).close()
+        await (await place.open()).close()
 
     asyncio.run(made())
-    engine = create_engine(f"sqlite:///{path}")
+    engine = place.engine()
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, tables.metadata) == []
     engine.dispose()
 
 
-async def test_the_second_start_changes_nothing(path: Path) -> None:
-    await (await open_sqlite(path)).close()
-    with sqlite3.connect(path) as raw:
-        before = raw.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall()
-    await (await open_sqlite(path)).close()
-    with sqlite3.connect(path) as raw:
-        assert raw.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall() == before
+def schema_of(place: Place) -> str:
+    """All tables, columns, indexes and constraints, as the database tells them."""
+    found = MetaData()
+    with place.engine().connect() as connection:
+        found.reflect(connection)
+        names = sorted(found.tables)
+        made = [
+            (
+                CreateTable(table),
+                *(CreateIndex(index) for index in sorted(table.indexes, key=lambda i: str(i.name))),
+            )
+            for name in names
+            for table in [found.tables[name]]
+        ]
+        return "".join(str(part.compile(connection)) for parts in made for part in parts)
+
+
+async def test_the_second_start_changes_nothing(place: Place) -> None:
+    await (await place.open()).close()
+    before = schema_of(place)
+    assert "counters" in before
+    await (await place.open()).close()
+    assert schema_of(place) == before
 
 
 @pytest.mark.parametrize(
@@ -351,8 +375,8 @@ async def test_two_of_a_provider_may_have_one_name(database: Database) -> None:
     assert len((await database.load(NOW)).users) == 3
 
 
-async def test_a_batch_that_fails_leaves_nothing(path: Path) -> None:
-    database = await open_sqlite(path)
+async def test_a_batch_that_fails_leaves_nothing(place: Place) -> None:
+    database = await place.open()
     await database.commit([Insert(ALICE)])
     with pytest.raises(IntegrityError):
         await database.commit(
@@ -364,7 +388,7 @@ async def test_a_batch_that_fails_leaves_nothing(path: Path) -> None:
             ]
         )
     assert (await database.load(NOW)).users == (ALICE,)
-    loaded = await reopened(database, path)
+    loaded = await reopened(database, place)
     assert (loaded.users, loaded.last_ids[Counter.USER]) == ((ALICE,), 0)
 
 
@@ -385,12 +409,14 @@ async def test_a_node_goes_before_its_user(database: Database) -> None:
     assert (await database.load(NOW)).users == ()
 
 
-async def test_every_connection_is_durable_and_checks(database: Database) -> None:
+async def test_every_connection_to_a_file_is_durable_and_checks(path: Path) -> None:
     """A commit that returned survives a power cut: WAL with FULL."""
     expected = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000}
-    async with database._engine.connect() as connection:
+    database = await open_sqlite(path)
+    async with database._link.reading() as connection:
         for pragma, value in expected.items():
             assert (await connection.execute(text(f"PRAGMA {pragma}"))).scalar() == value
+    await database.close()
 
 
 async def test_only_its_owner_may_read_it(path: Path) -> None:
@@ -407,26 +433,21 @@ async def test_only_its_owner_may_read_it(path: Path) -> None:
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
-async def test_a_second_process_is_refused(database: Database, path: Path) -> None:
-    program = f"""
-import asyncio, pathlib
-from headscale.db.database import open_sqlite
-asyncio.run(open_sqlite(pathlib.Path({str(path)!r})))
-"""
+async def test_a_second_process_is_refused(database: Database, place: Place) -> None:
     done = subprocess.run(  # noqa: ASYNC221  (nothing else happens here meanwhile)
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", place.program()], capture_output=True, text=True, timeout=30, check=False
     )
     assert "is in use by another headscale process: stop that one first" in done.stderr
     await database.commit([Insert(ALICE)])
 
 
-async def test_the_lock_goes_with_its_holder(path: Path) -> None:
+async def test_the_lock_goes_with_its_holder(place: Place) -> None:
     """A file that is left behind locks nobody out."""
-    first = await open_sqlite(path)
+    first = await place.open()
     with pytest.raises(Unavailable, match="in use"):
-        await open_sqlite(path)
+        await place.open()
     await first.close()
-    await (await open_sqlite(path)).close()
+    await (await place.open()).close()
 
 
 async def test_what_is_no_database_is_said_and_left_alone(path: Path) -> None:
@@ -436,12 +457,12 @@ async def test_what_is_no_database_is_said_and_left_alone(path: Path) -> None:
     assert _read(path) == NOTES
 
 
-async def test_a_database_of_a_later_version_is_refused(path: Path) -> None:
-    await (await open_sqlite(path)).close()
-    with sqlite3.connect(path) as raw:
-        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+async def test_a_database_of_a_later_version_is_refused(place: Place) -> None:
+    await (await place.open()).close()
+    with place.engine().begin() as raw:
+        raw.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(Unavailable, match="another version of headscale"):
-        await open_sqlite(path)
+        await place.open()
 
 
 async def test_a_place_that_cannot_be_used_is_said(tmp_path: Path) -> None:
@@ -450,27 +471,24 @@ async def test_a_place_that_cannot_be_used_is_said(tmp_path: Path) -> None:
         await open_sqlite(tmp_path / "file" / "db.sqlite")
 
 
-async def test_a_database_that_is_gone_says_so(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What /health shows."""
+async def test_a_file_that_is_gone_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What /health shows; of a server, test_postgres says more."""
 
     def broken(engine: AsyncEngine) -> None:
         raise OSError("no disk")
 
+    database = await open_sqlite(path)
     await database.ping()
     monkeypatch.setattr(AsyncEngine, "connect", broken)
     with pytest.raises(Unavailable, match="does not answer"):
         await database.ping()
+    await database.close()
 
 
-async def test_a_start_without_migrations_does_without_alembic(path: Path) -> None:
+async def test_a_start_without_migrations_does_without_alembic(place: Place) -> None:
     """It takes longer to load than the rest of the server; the tables that it would make are there."""
-    await (await open_sqlite(path)).close()
-    code = (
-        "import asyncio, sys, pathlib\n"
-        "from headscale.db.database import open_sqlite\n"
-        f"asyncio.run(open_sqlite(pathlib.Path({str(path)!r})))\n"
-        "sys.exit('alembic' in sys.modules)\n"
-    )
+    await (await place.open()).close()
+    code = place.program("sys.exit('alembic' in sys.modules)")
     ran = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", code], check=False)
     assert ran.returncode == 0
 

@@ -15,13 +15,11 @@ from typing import Any
 import bcrypt
 import pytest
 
-from harness.errors import Missing
 from harness.peerdatabase import RELEASES, ZERO_TIME, PeerDatabase, stamp
 from harness.servers.inprocess import InProcessServer, config_of
 from harness.servers.local import LocalSettings, local_settings, remove_data
-from harness.servers.postgres import Postgres, start_postgres
+from harness.servers.postgres import Postgres
 from harness.servers.process import ProcessServer
-from harness.strict import unavailable
 from headscale.peer.importing import Wish, import_peer
 from headscale.peer.source import read_peer
 from headscale.state.credentials import hash_secret
@@ -40,19 +38,6 @@ def settings() -> Iterator[LocalSettings]:
     made = local_settings("127.0.0.1", ephemeral_timeout=timedelta(minutes=5))
     yield made
     remove_data(made)
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    """A server for the tests of this module."""
-    with asyncio.Runner() as runner:
-        stack = AsyncExitStack()
-        try:
-            started = runner.run(start_postgres(stack))
-        except Missing as problem:
-            unavailable(str(problem))
-        yield started
-        runner.run(stack.aclose())
 
 
 @pytest.fixture

@@ -78,7 +78,10 @@ def test_every_key_that_has_an_effect_is_in_the_dump(tmp_path: Path) -> None:
         FULL[: FULL.index("    backend")] + "    backend: exec\n    exec: {command: [/bin/sh, --token=x]}\n"
     )
     shown: set[str] = set()
-    for text in (FULL, by_command):
+    by_server = (
+        "database: {type: postgres, postgres: {host: h, port: 1, name: n, user: u, pass: p, ssl: true}}\n"
+    )
+    for text in (FULL, by_command, by_server):
         file.write_text(text)
         dumped = effective(load_config(file, {}))
         assert "--token=x" not in str(dumped)

@@ -245,7 +245,7 @@ def test_a_key_that_is_gone_names_its_successor(complaints: Callable[..., list[s
         ("derp:\n  paths: [nowhere.yaml]", "file:2: derp.paths: there is no file "),
         ("dns:\n  override_local_dns: true", "file:2: dns.override_local_dns: needs dns.nameservers.global"),
         ("derp:\n  server:\n    region_id: 65536", "file:3: derp.server.region_id: expected 1 to 65535"),
-        ("database:\n  type: postgres", "file:2: database.type: PostgreSQL comes with a later version"),
+        ("database:\n  type: postgres", "configuration: database.postgres.host: PostgreSQL needs it"),
         (
             "server_url: http://hs.ts.example\ndns:\n  base_domain: ts.example",
             "file:3: dns.base_domain: must not contain the server's own name",

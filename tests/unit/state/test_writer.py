@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from headscale.clock import ManualClock
-from headscale.errors import Conflict, Unavailable
+from headscale.errors import Conflict, InDoubt, Unavailable
 from headscale.records import Advance, Counter, Delete, Insert, Update, User, Write
 from headscale.state.effect import Effect
 from headscale.state.nodes import delete_node
@@ -28,9 +28,20 @@ class FakeStore:
         self.refuses: Callable[[Sequence[Write]], bool] = lambda writes: False
         self.gate = asyncio.Event()
         self.gate.set()
+        self.away: Exception | None = None
+        self.asked = 0
+        self.settled: bool | Unavailable = True
+
+    async def settle(self) -> bool:
+        if isinstance(self.settled, Unavailable):
+            raise self.settled
+        return self.settled
 
     async def commit(self, writes: Sequence[Write]) -> None:
+        self.asked += 1
         await self.gate.wait()
+        if self.away is not None:
+            raise self.away
         if self.refuses(writes):
             raise OSError("disk full")
         self.commits.append(writes)
@@ -103,6 +114,46 @@ async def test_one_row_that_the_database_refuses_does_not_cost_the_others_theirs
         )
         assert isinstance(results[1], Unavailable)
         assert [user.name for user in writer.snapshot.users.values()] == ["alice", "bob", "carol"]
+
+
+async def test_a_database_that_is_away_is_asked_once_for_all_who_wait() -> None:
+    """One by one each of them would wait as long again."""
+    async with writing() as (writer, store):
+        store.away = Unavailable("it is away")
+        steps = [writer.apply(partial(create_user, name=f"user{n}")) for n in range(20)]
+        results = await asyncio.gather(*steps, return_exceptions=True)
+        assert [str(result) for result in results] == ["it is away"] * 20
+        assert store.asked == 1
+        assert set(writer.snapshot.users) == {1}
+
+
+@pytest.mark.parametrize("was_made", [True, False])
+async def test_a_commit_in_doubt_comes_true_when_the_database_says_so(was_made: bool) -> None:
+    """Until then nothing else is decided, as it would be decided on what may be wrong."""
+    async with writing() as (writer, store):
+        store.away, store.settled = InDoubt("who knows"), Unavailable("still away")
+        with pytest.raises(InDoubt):
+            await writer.apply(partial(create_user, name="bob"))
+        with pytest.raises(Unavailable, match="still away"):
+            await writer.apply(partial(create_user, name="carol"))
+        assert (store.asked, set(writer.snapshot.users)) == (1, {1})
+        store.away, store.settled = None, was_made
+        assert (await writer.apply(partial(create_user, name="dora"))).id == (3 if was_made else 2)
+        names = [user.name for user in writer.snapshot.users.values()]
+        assert names == (["alice", "bob", "dora"] if was_made else ["alice", "dora"])
+
+
+async def test_a_commit_in_doubt_comes_true_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams are to show it although nobody wants anything."""
+    monkeypatch.setattr("headscale.state.writer.SETTLE_S", 0.01)
+    async with writing() as (writer, store):
+        published = asyncio.Event()
+        writer.on_publish.append(published.set)
+        store.away = InDoubt("who knows")
+        with pytest.raises(InDoubt):
+            await writer.apply(partial(create_user, name="bob"))
+        await asyncio.wait_for(published.wait(), 5)
+        assert set(writer.snapshot.users) == {1, 2}
 
 
 async def test_a_caller_that_went_away_gets_its_step_done_all_the_same() -> None:

@@ -1,0 +1,97 @@
+"""`database.*`: the Go headscale's keys for PostgreSQL, and what is wrong with them."""
+
+from pathlib import Path
+
+import pytest
+
+from headscale.backup.making import make_backup
+from headscale.config import PostgresSettings
+from headscale.configdump import effective
+from headscale.configfile import BadConfig, load_config, read_config
+from headscale.errors import Unavailable
+from tests.builders import NOW
+
+WHOLE = """
+database:
+  type: postgres
+  postgres:
+    host: db.example
+    port: 5433
+    name: hs
+    user: me
+    pass: geheim
+    ssl: verify-full
+    max_open_conns: 10
+    max_idle_conns: 10
+    conn_max_idle_time_secs: 3600
+"""
+
+
+def test_the_keys_of_the_go_headscale_are_read() -> None:
+    config = read_config(Path("/c.yaml"), WHOLE, {})
+    assert config.postgres == PostgresSettings(
+        host="db.example", port=5433, name="hs", user="me", password="geheim", ssl="verify-full"
+    )
+    pool = ("conn_max_idle_time_secs", "max_idle_conns", "max_open_conns")
+    assert config.later == tuple(f"database.postgres.{name}" for name in pool)
+
+
+def test_the_password_may_come_from_the_environment_and_is_never_shown() -> None:
+    config = read_config(Path("/c.yaml"), WHOLE, {"HEADSCALE_DATABASE_POSTGRES_PASS": "anders"})
+    assert config.postgres is not None
+    assert config.postgres.password == "anders"
+    assert config.postgres.shown == "postgresql://me@db.example:5433/hs"
+    assert "anders" not in f"{config!r}{effective(config)}"
+    assert effective(config)["database"]["postgres"]["host"] == "db.example"
+
+
+@pytest.mark.parametrize(
+    ("written", "mode"),
+    [
+        ("false", "disable"),
+        ("true", "require"),
+        ('"require"', "require"),
+        ('"true"', "require"),
+        ("", "disable"),
+    ],
+)
+def test_ssl_is_a_word_or_a_choice(written: str, mode: str) -> None:
+    """Off unless it is said, as the Go headscale takes it; true never goes without."""
+    config = read_config(Path("/c.yaml"), WHOLE.replace("verify-full", written), {})
+    assert config.postgres is not None
+    assert config.postgres.ssl == mode
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        (
+            "ssl: verify-full",
+            "ssl: maybe",
+            "/c.yaml:10: database.postgres.ssl: expected true, false or one of disable",
+        ),
+        ("port: 5433", "port: 70000", "/c.yaml:6: database.postgres.port: expected 1 to 65535"),
+        ("host: db.example", "host:", "database.postgres.host: PostgreSQL needs it"),
+        ("name: hs", "", "database.postgres.name: PostgreSQL needs it"),
+        ("user: me", "", "database.postgres.user: PostgreSQL needs it"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(old: str, new: str, complaint: str) -> None:
+    with pytest.raises(BadConfig) as problem:
+        read_config(Path("/c.yaml"), WHOLE.replace(old, new), {})
+    assert complaint in str(problem.value)
+    assert "geheim" not in str(problem.value)
+
+
+def test_sqlite_does_not_look_at_them() -> None:
+    config = read_config(Path("/c.yaml"), WHOLE.replace("type: postgres", "type: sqlite"), {})
+    assert config.postgres is None
+
+
+def test_no_backup_leaves_the_records_out(tmp_path: Path) -> None:
+    """An archive of the key alone would pass for one."""
+    file = tmp_path / "config.yaml"
+    file.write_text(WHOLE)
+    with pytest.raises(Unavailable, match="back that up and restore it with PostgreSQL's own tools"):
+        make_backup(load_config(file, {}), tmp_path / "archive", NOW)
+    assert not (tmp_path / "archive").exists()
