@@ -180,6 +180,19 @@ def offers_exits(*names: str) -> Condition[Status]:
     return Condition(f"may leave through {sorted(names)}", why_not)
 
 
+def knows_peer_api(name: str) -> Condition[Status]:
+    """The client was told where the peer serves its peers.
+
+    Wait for it before the peer is used as an exit node for names: a client that is told of the port while it sets
+    up its DNS may keep the set-up without it (1.80.3, ipn/ipnlocal, authReconfig and exitNodeCanProxyDNS).
+    """
+    return _peer(
+        f"knows the peer API of {name}",
+        name,
+        lambda p: None if p.peer_api else f"knows of no peer API of {name}",
+    )
+
+
 def no_peer(name: str) -> Condition[Status]:
     """The client does not have this peer."""
     return Condition(f"does not see {name}", lambda s: f"sees {_names(s)}" if s.peer(name) else None)

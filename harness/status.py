@@ -33,6 +33,8 @@ class Node:
     expired: bool
     active: bool
     exit_node_option: bool
+    peer_api: tuple[str, ...]
+    """The URLs at which it serves its peers itself, such as names for those who use it as an exit node."""
     relay: str
     """The code of its home DERP region."""
     current_address: str
@@ -121,6 +123,7 @@ def _node(raw: Mapping[str, Any]) -> Node:
         expired=bool(raw.get("Expired")),
         active=bool(raw.get("Active")),
         exit_node_option=bool(raw.get("ExitNodeOption")),
+        peer_api=tuple(raw.get("PeerAPIURL") or ()),
         relay=raw.get("Relay") or "",
         current_address=raw.get("CurAddr") or "",
         key_expiry=raw.get("KeyExpiry") or "",

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from harness.backends.base import Capability
 from harness.clients.base import Ability, Client
-from harness.conditions import offers_exits
+from harness.conditions import knows_peer_api, offers_exits
 from harness.errors import HarnessError
 from harness.lab.lab import Lab, Lan, run
 from harness.lab.nat import Nat
@@ -130,7 +130,7 @@ async def test_names_are_resolved_where_the_exit_node_is(tailnet: Tailnet, lab: 
         client = await tailnet.join("alice", release, machine=machines[0])
         leaving = await exit_node(tailnet, "leaving", old=not old, machine=machines[1])
         outside, exits = await lab.outer_address_of(home), await lab.address_of(leaving.machine)
-        await client.until(offers_exits("leaving"), Budget.SYNC)
+        await client.until(offers_exits("leaving") & knows_peer_api("leaving"), Budget.SYNC)
         assert (await client.set("--exit-node=leaving")).ok
         await until_asked_by(client, world, exits)
         assert (await client.set("--exit-node=")).ok
