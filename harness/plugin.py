@@ -64,6 +64,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="test the server in this image; it has the `headscale` command",
     )
     group.addoption(
+        "--proxy",
+        action="store_true",
+        help="put the control proxy in front of servers without TLS: failures leave all that passed as control.jsonl",
+    )
+    group.addoption(
         "--keep", action="store_true", help="stop and wait when a scenario fails, with all running"
     )
     group.addoption(
@@ -194,7 +199,8 @@ async def make_tailnet(
     """Makes tailnets for this test: `await make_tailnet(config={"dns.search_domains": ["corp.example"]})`.
 
     `config` are keys of the server's configuration, or what gives them for the tailnet's network; `files` lie beside it
-    under these names. With `everywhere` the server listens at all of the host's addresses, IPv6 too.
+    under these names. With `everywhere` the server listens at all of the host's addresses, IPv6 too. With `proxied`
+    clients talk to it through `tailnet.proxy`.
     """
     opened: list[Tailnet] = []
     async with _maker(request, backend, releases, opened, records) as make:
@@ -227,6 +233,7 @@ async def _maker(
             everywhere: bool = False,
             config: "Mapping[str, Any] | Configure | None" = None,
             files: Mapping[str, str] | None = None,
+            proxied: bool = False,
         ) -> "Tailnet":
             network = await stack.enter_async_context(
                 backend.network(_network_name(request.node, len(opened)))
@@ -242,6 +249,10 @@ async def _maker(
                 configuration=configuration,
                 elsewhere=await _database_of_its_own(records),
             )
+            if proxied or (request.config.getoption("--proxy") and not with_tls):
+                from harness.servers.proxied import ProxiedServer
+
+                server = ProxiedServer(server, network.host_address)
             tailnet = await stack.enter_async_context(open_tailnet(server, network, releases, History()))
             opened.append(tailnet)
             return tailnet

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from harness.backends.base import Capability
 from harness.backends.machine import Machine
@@ -29,6 +29,9 @@ from harness.services import Service, services
 from harness.status import Status
 from harness.versions import Release
 from harness.wait import Budget, Condition, until
+
+if TYPE_CHECKING:
+    from harness.proxy.proxy import ControlProxy
 
 T = TypeVar("T")
 
@@ -57,6 +60,14 @@ class Tailnet:
         self._users: dict[str, str] = {}
         self._one_at_a_time = asyncio.Lock()
         self._numbers = itertools.count(1)
+
+    @property
+    def proxy(self) -> "ControlProxy":
+        """What stands between clients and server, in a tailnet that was made with `proxied=True`."""
+        proxy = getattr(self.server, "proxy", None)
+        if proxy is None:
+            raise HarnessError("this tailnet has no control proxy: make_tailnet(proxied=True)")
+        return cast("ControlProxy", proxy)
 
     # ---- the server's side
 

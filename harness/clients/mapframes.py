@@ -1,6 +1,7 @@
-"""Cuts the body of a map poll into messages, as clients do: u32 little-endian length, then zstd or plain JSON."""
+"""The body of a map poll as clients read it: u32 little-endian length, then zstd or plain JSON, for each message."""
 
 import sys
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -60,3 +61,10 @@ class MapFrameReader:
 def decompress(payload: bytes) -> bytes:
     """One text from one or more zstd frames that follow one another."""
     return zstd.decompress(payload)
+
+
+def map_frame(message: Mapping[str, Any], *, compress: str) -> bytes:
+    """One message as it stands in the body."""
+    text = msgspec.json.encode(message)
+    payload = zstd.compress(text) if compress == ZSTD else text
+    return len(payload).to_bytes(_LENGTH_BYTES, "little") + payload

@@ -72,9 +72,13 @@ class ControlUpgrade:
             async with asyncio.timeout(SHUTDOWN_SECONDS):
                 await self._empty.wait()
         except TimeoutError:
-            for tunnel in list(self._tunnels):
-                tunnel.abort()
+            self.abort()
             await self._empty.wait()
+
+    def abort(self) -> None:
+        """End every connection now; new ones are taken."""
+        for tunnel in list(self._tunnels):
+            tunnel.abort()
 
     async def _native(self, request: web.Request) -> web.StreamResponse:
         try:
