@@ -48,6 +48,15 @@ async def cut(client: Client) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
+async def cut_from(client: Client, *ports: int) -> AsyncIterator[None]:
+    """The client sends nothing to these TCP ports and hears nothing from them, and is not told so."""
+    client.machine.require(Capability.BLOCK_UDP)
+    ends = [("-p", "tcp", end, str(port)) for port in ports for end in ("--dport", "--sport")]
+    async with _dropping(client.machine, ends):
+        yield
+
+
+@contextlib.asynccontextmanager
 async def paused(machine: Machine) -> AsyncIterator[None]:
     """Every program of the machine stands still; its connections stay open."""
     await machine.pause()

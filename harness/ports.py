@@ -1,11 +1,14 @@
 """Ports for servers that must know theirs beforehand, and that come back to them after a restart.
 
 Never from the range that the kernel gives to outgoing connections: one of those could take the port between
-the moment it was found free and the moment it is needed, or while its server is down.
+the moment it was found free and the moment it is needed, or while its server is down. Test processes that run beside
+each other (pytest-xdist) draw from ranges of their own.
 """
 
+import os
 import random
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 from harness.errors import HarnessError
@@ -19,8 +22,9 @@ TRIES = 100
 def free_port(host: str, *, udp: bool = False) -> int:
     """A port on this IPv4 address that was free a moment ago, drawn at random. Raises HarnessError."""
     kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
+    ports = own_share(range(LOWEST, _first_ephemeral()), os.environ)
     for _ in range(TRIES):
-        port = random.randrange(LOWEST, _first_ephemeral())  # noqa: S311
+        port = random.choice(ports)  # noqa: S311
         with socket.socket(socket.AF_INET, kind) as probe:
             try:
                 probe.bind((host, port))
@@ -28,6 +32,14 @@ def free_port(host: str, *, udp: bool = False) -> int:
                 continue
             return port
     raise HarnessError(f"{TRIES} ports tried on {host}, and none was free")
+
+
+def own_share(ports: range, environment: Mapping[str, str]) -> range:
+    """Those of the ports that no other process of this test run draws from."""
+    number = int(environment.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    count = int(environment.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    each = len(ports) // max(count, number + 1)
+    return ports[number * each : (number + 1) * each]
 
 
 def _first_ephemeral() -> int:

@@ -33,7 +33,9 @@ PEER_CHANGES = 1 << 12
 """From about 1.100 on, changes of peers come only to watchers that ask for them."""
 PEER_PATCHES = 1 << 15
 
-EVERY_CHANGE = INITIAL_STATE | INITIAL_HEALTH | NO_PRIVATE_KEYS | PEER_CHANGES | PEER_PATCHES
+EVERY_CHANGE = ENGINE_UPDATES | INITIAL_STATE | INITIAL_HEALTH | NO_PRIVATE_KEYS | PEER_CHANGES | PEER_PATCHES
+"""With the engine's updates, as the graphical clients ask for them: the daemon then looks at its engine every two
+seconds. Without them one may miss that its relay is connected, and stay in Starting (1.92.5, docs/protocol.md)."""
 
 Notification = dict[str, Any]
 

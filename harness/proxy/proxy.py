@@ -22,7 +22,7 @@ from aiohttp import web
 from harness.clients.mapframes import MapFrameReader, map_frame
 from harness.clients.session import Session, SessionClosed, StreamCut, open_session, target_of
 from harness.proxy.messages import MAP, Chooses, Json, Message, To
-from harness.proxy.rules import Drop, Hold, Refusal, Refuse, Reorder, Rewrite, Rule, RuleBook
+from harness.proxy.rules import Delay, Drop, Hold, Refusal, Refuse, Reorder, Rewrite, Rule, RuleBook
 from headscale.clock import SystemClock
 from headscale.control.exchange import TEXT_TYPE, Exchange
 from headscale.control.upgrade import ControlUpgrade
@@ -90,6 +90,12 @@ class ControlProxy:
         """Keep these messages until they are released, or the context ends."""
         async with self._ruled(Hold(chooses)) as hold:
             yield hold
+
+    @asynccontextmanager
+    async def delaying(self, chooses: Chooses, *, seconds: float) -> AsyncIterator[Delay]:
+        """Let each of these messages wait so long."""
+        async with self._ruled(Delay(chooses, seconds)) as delay:
+            yield delay
 
     @asynccontextmanager
     async def dropping(self, chooses: Chooses) -> AsyncIterator[Drop]:

@@ -93,6 +93,19 @@ class Hold(Rule):
         self.release()
 
 
+class Delay(Rule):
+    """Lets each message wait so long, and with it what follows on its stream."""
+
+    def __init__(self, chooses: Chooses, seconds: float) -> None:
+        super().__init__(chooses)
+        self._seconds = seconds
+
+    async def apply(self, message: Message, stream: Stream | None) -> Sequence[Message]:
+        self.met.append(message)
+        await asyncio.sleep(self._seconds)
+        return [message]
+
+
 class Drop(Rule):
     """Loses messages. A request that is lost is never answered: its client waits until it gives up."""
 

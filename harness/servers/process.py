@@ -29,6 +29,8 @@ class ProcessServer(RestAdmin):
         self.url = settings.url
         self.folder = settings.data
         self.authority = settings.authority
+        self.environment: dict[str, str] = {}
+        """Added to its environment at its next start."""
         self._process: asyncio.subprocess.Process | None = None
         self._log = settings.data / "server.log"
 
@@ -41,7 +43,7 @@ class ProcessServer(RestAdmin):
                 "serve",
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **self.variables},
+                env={**os.environ, **self.variables, **self.environment},
             )
         await self._answers(self._process)
 
@@ -50,6 +52,12 @@ class ProcessServer(RestAdmin):
 
     async def kill(self) -> None:
         await self._end(signal.SIGKILL)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        if self._process is None:
+            raise HarnessError("the server is not running")
+        self._process.send_signal(number)
 
     def reload(self, configuration: Configuration) -> None:
         """Write this configuration, and have it read (SIGHUP). What it comes to, the log says."""

@@ -18,7 +18,8 @@ class ProxiedServer:
     authority = None
 
     def __init__(self, server: ControlServer, host: str) -> None:
-        self._server = server
+        self.server = server
+        """What it stands for."""
         self._host = host
         self._port = free_port(host)
         self._stack = AsyncExitStack()
@@ -26,7 +27,7 @@ class ProxiedServer:
         self.url = f"http://{host}:{self._port}"
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._server, name)
+        return getattr(self.server, name)
 
     @property
     def proxy(self) -> ControlProxy:
@@ -39,21 +40,21 @@ class ProxiedServer:
         """The proxy stays through restarts of the server."""
         if self._proxy is None:
             ca = (
-                ssl.create_default_context(cadata=self._server.authority.decode())
-                if self._server.authority
+                ssl.create_default_context(cadata=self.server.authority.decode())
+                if self.server.authority
                 else None
             )
             self._proxy = await self._stack.enter_async_context(
-                start_proxy(self._host, self._port, self._server.url, ca=ca)
+                start_proxy(self._host, self._port, self.server.url, ca=ca)
             )
-        await self._server.start()
+        await self.server.start()
 
     async def close(self) -> None:
         await self._stack.aclose()
-        await self._server.close()
+        await self.server.close()
 
     async def evidence(self) -> AsyncIterator[tuple[str, bytes | Path]]:
-        async for item in self._server.evidence():
+        async for item in self.server.evidence():
             yield item
         if self._proxy is not None:
             yield "control.jsonl", "".join(f"{line}\n" for line in lines(self._proxy.messages)).encode()

@@ -6,7 +6,7 @@ import pytest
 
 from harness import ports
 from harness.errors import HarnessError
-from harness.ports import LOWEST, free_port
+from harness.ports import LOWEST, free_port, own_share
 
 
 @pytest.mark.parametrize("udp", [False, True])
@@ -20,3 +20,14 @@ def test_a_port_can_be_bound_and_is_no_outgoing_connections(udp: bool) -> None:
 def test_an_address_that_is_not_ours_has_no_port() -> None:
     with pytest.raises(HarnessError, match="none was free"):
         free_port("192.0.2.99")
+
+
+def test_processes_beside_each_other_draw_from_ranges_of_their_own() -> None:
+    """Without pytest-xdist there is one, which has them all."""
+    everything = range(1000, 4000)
+    shares = [
+        own_share(everything, {"PYTEST_XDIST_WORKER": f"gw{number}", "PYTEST_XDIST_WORKER_COUNT": "3"})
+        for number in range(3)
+    ]
+    assert own_share(everything, {}) == everything
+    assert sorted(port for share in shares for port in share) == list(everything)
