@@ -64,6 +64,7 @@ from headscale.pages.astray import astray, root
 from headscale.pages.devices import DevicePages
 from headscale.reload import Reloader, settle_roles
 from headscale.sealing import Sealer
+from headscale.sources.certificate import CertificateSource
 from headscale.sources.embedded import region_of
 from headscale.sources.policy import PolicySource
 from headscale.sources.records import RecordSource
@@ -147,6 +148,8 @@ async def running(
         tasks.start("sweep of credentials", sweep_credentials(writer))
         tasks.start("relay maps", relays.run(writer))
         tasks.start("extra records", records.run(writer))
+        if certificate is not None:
+            tasks.start("certificate", certificate.run())
         if publisher is not None:
             tasks.start("records of certificates", publisher.run())
         stack.push_async_callback(presence.close)
@@ -245,7 +248,7 @@ async def running(
         )
         main = _web_app(routes, counting(counts.http, clock), astray)
         stack.push_async_callback(mount_api(main, parts).close)
-        await _listen(stack, main, config.listen, certificate)
+        await _listen(stack, main, config.listen, certificate.context if certificate else None)
         stack.push_async_callback(upgrade.close)
         stack.callback(fanout.end_all)
         stack.push_async_callback(
@@ -368,8 +371,10 @@ def _relays(config: Config, relay: tls.ServerCertificate | None) -> DerpSource:
     )
 
 
-def _main_certificate(config: Config) -> ssl.SSLContext | None:
-    return _context(config.tls) if config.tls is not None else None
+def _main_certificate(config: Config) -> CertificateSource | None:
+    if config.tls is None:
+        return None
+    return CertificateSource(certificate_path=config.tls.certificate, key_path=config.tls.key)
 
 
 def _relay_certificate(config: Config, clock: Clock) -> tls.ServerCertificate | None:
