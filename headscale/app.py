@@ -3,13 +3,11 @@
 import asyncio
 import logging
 import secrets
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -20,7 +18,7 @@ from headscale.api.server import mount_api, serve_api
 from headscale.certificates.publisher import Publisher
 from headscale.certificates.start import publisher_of
 from headscale.clock import Clock, SystemClock
-from headscale.config import Config, EmbeddedDERP, Listen, TLSFiles
+from headscale.config import Config, EmbeddedDERP, TLSFiles
 from headscale.configfile import load_config
 from headscale.console.console import Console
 from headscale.console.sessions import Sessions as ConsoleSessions
@@ -43,10 +41,10 @@ from headscale.db.database import Database, Loaded, open_sqlite
 from headscale.derp.fetch import MapCache
 from headscale.derp.regions import hosts_of
 from headscale.derp.server import DerpServer
-from headscale.derp.stun import StunProtocol
 from headscale.errors import Unavailable
 from headscale.keyfiles import load_or_create
 from headscale.keys import NodeKey, machine_key
+from headscale.listeners import listen_http, listen_stun, secured, web_app
 from headscale.login.checks import PendingChecks
 from headscale.login.oidc.errands import Confirmations, Errands, Registrations
 from headscale.login.oidc.recheck import Recheck
@@ -80,16 +78,6 @@ from headscale.tasks import Tasks
 from headscale.webhooks.delivery import Webhooks
 
 log = logging.getLogger(__name__)
-
-# What may be sent to the main listener at most; the API has caps of its own.
-REQUEST_MAX_BYTES: Final = 64 * 1024
-SHUTDOWN_S: Final = 3.0
-SECURITY_HEADERS: Final = {
-    "X-Frame-Options": "DENY",
-    "Content-Security-Policy": "frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,13 +200,13 @@ async def running(
         derp = None
         if config.derp is not None:
             derp = _start_relay(stack, config.derp, clock, public, writer, counts.relay)
-            await _listen_stun(stack, config.derp.stun_listen)
+            await listen_stun(stack, config.derp.stun_listen)
             routes += (
                 derp.routes()
             )  # for a proxy that ends TLS, for probes, and for ours when it has a certificate
             if relay_certificate is not None:
                 context = _context(_relay_files(config.derp))
-                await _listen(stack, _web_app(derp.routes()), config.derp.tls_listen, context)
+                await listen_http(stack, web_app(derp.routes()), config.derp.tls_listen, context)
         vitals = Vitals(
             config=config,
             clock=clock,
@@ -246,16 +234,18 @@ async def running(
             vitals=vitals,
             imported=imported,
         )
-        main = _web_app(routes, counting(counts.http, clock), astray)
+        main = web_app(routes, counting(counts.http, clock), astray)
         stack.push_async_callback(mount_api(main, parts).close)
-        await _listen(stack, main, config.listen, certificate.context if certificate else None)
+        await listen_http(stack, main, config.listen, certificate.context if certificate else None)
         stack.push_async_callback(upgrade.close)
         stack.callback(fanout.end_all)
         stack.push_async_callback(
             presence.close
         )  # before streams end, or a slow end would take nodes for gone
         if config.metrics_listen is not None:
-            await _listen(stack, _secured(OperatorPages(vitals).application()), config.metrics_listen, None)
+            await listen_http(
+                stack, secured(OperatorPages(vitals).application()), config.metrics_listen, None
+            )
         await serve_api(stack, parts, path=config.unix_socket, mode=config.unix_socket_mode)
         reloader = Reloader(
             config,
@@ -419,76 +409,3 @@ def _start_relay(
     )
     stack.push_async_callback(server.close)
     return server
-
-
-def _web_app(routes: list[web.RouteDef], *middlewares: Any) -> web.Application:
-    app = web.Application(client_max_size=REQUEST_MAX_BYTES, middlewares=middlewares)
-    app.add_routes(routes)
-    return _secured(app)
-
-
-def _secured(app: web.Application) -> web.Application:
-    app.on_response_prepare.append(_secure)
-    return app
-
-
-async def _secure(request: web.Request, response: web.StreamResponse) -> None:
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)  # a page may say more
-
-
-async def _listen(
-    stack: AsyncExitStack, app: web.Application, listen: Listen, certificate: ssl.SSLContext | None
-) -> None:
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        shutdown_timeout=SHUTDOWN_S,
-        handler_cancellation=True,
-        auto_decompress=False,  # no client of ours compresses a body, and so nobody can send a bomb
-    )
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    try:
-        await web.TCPSite(runner, listen.host or None, listen.port, ssl_context=certificate).start()
-    except OSError as problem:
-        raise _cannot_listen(listen, "tcp", problem) from problem
-
-
-async def _listen_stun(stack: AsyncExitStack, listen: Listen) -> None:
-    """One socket for each family, so that nobody's IPv4 address is reported in its IPv6 form."""
-    everywhere = ["0.0.0.0", "::"] if socket.has_ipv6 else ["0.0.0.0"]  # noqa: S104
-    loop = asyncio.get_running_loop()
-    for host in [listen.host] if listen.host else everywhere:
-        try:
-            transport, _ = await loop.create_datagram_endpoint(
-                StunProtocol, sock=_udp_socket(host, listen.port)
-            )
-        except OSError as problem:
-            if host == "::" and not listen.host:
-                log.info("no STUN over IPv6: %s", problem.strerror)
-                continue
-            raise _cannot_listen(listen, "udp", problem) from problem
-        stack.callback(transport.close)
-
-
-def _udp_socket(host: str, port: int) -> socket.socket:
-    """A bound socket of the host's family alone; the host is an address or a name."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-    udp = socket.socket(family, kind, protocol)
-    try:
-        if family == socket.AF_INET6:
-            udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        udp.setblocking(False)
-        udp.bind(address)
-    except OSError:
-        udp.close()
-        raise
-    return udp
-
-
-def _cannot_listen(listen: Listen, protocol: str, problem: OSError) -> Unavailable:
-    where = f"{listen.host or '*'}:{listen.port}/{protocol}"
-    return Unavailable(
-        f"cannot listen on {where}: {problem.strerror or problem}. Stop what uses it, or choose another address"
-    )

@@ -25,7 +25,7 @@ MAX_BYTES = 1024 * 1024
 
 
 class CertificateSource:
-    """`context` serves the pair that was taken last. Raises Unavailable for files that cannot be served when it starts."""
+    """`context` serves the pair that was taken last. Raises Unavailable for files that cannot be served at first."""
 
     def __init__(self, *, certificate_path: Path, key_path: Path) -> None:
         self._certificate = certificate_path
