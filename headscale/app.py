@@ -72,6 +72,7 @@ from headscale.state.preferences import let_waiting_in
 from headscale.state.restore import restore
 from headscale.state.wireguard import provide
 from headscale.state.writer import Writer
+from headscale.supervisor import MAIN, Supervisor
 from headscale.tailcfg.derpmap import DERPMap
 from headscale.tailcfg.dns import DNSRecord
 from headscale.tasks import Tasks
@@ -98,15 +99,22 @@ class App:
 
 @asynccontextmanager
 async def running(
-    config: Config, *, clock: Clock | None = None, grace_s: float | None = None
+    config: Config,
+    *,
+    clock: Clock | None = None,
+    grace_s: float | None = None,
+    supervisor: Supervisor | None = None,
 ) -> AsyncIterator[App]:
     """A server with this configuration, for as long as the context lasts.
+
+    It listens at the supervisor's sockets where that has opened them.
 
     Raises Unavailable or Malformed, with what to do about it, when it cannot start; then nothing is left
     behind. The database's lock is taken before anything else, so that a second server on the same data
     leaves the first one alone.
     """
     clock = clock or SystemClock()
+    supervisor = supervisor or Supervisor()
     async with AsyncExitStack() as stack:
         database = await _open_database(stack, config)
         server_key = load_or_create(config.noise_key_path)
@@ -236,7 +244,13 @@ async def running(
         )
         main = web_app(routes, counting(counts.http, clock), astray)
         stack.push_async_callback(mount_api(main, parts).close)
-        await listen_http(stack, main, config.listen, certificate.context if certificate else None)
+        await listen_http(
+            stack,
+            main,
+            config.listen,
+            certificate.context if certificate else None,
+            opened=supervisor.sockets.get(MAIN),
+        )
         stack.push_async_callback(upgrade.close)
         stack.callback(fanout.end_all)
         stack.push_async_callback(

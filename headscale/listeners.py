@@ -45,9 +45,17 @@ async def _secure(request: web.Request, response: web.StreamResponse) -> None:
 
 
 async def listen_http(
-    stack: AsyncExitStack, app: web.Application, listen: Listen, certificate: ssl.SSLContext | None
+    stack: AsyncExitStack,
+    app: web.Application,
+    listen: Listen,
+    certificate: ssl.SSLContext | None,
+    *,
+    opened: socket.socket | None = None,
 ) -> None:
-    """Serve this there until the stack unwinds. Raises Unavailable when something else listens there."""
+    """Serve this there, or at a socket that listens already, until the stack unwinds.
+
+    Raises Unavailable when something else listens there.
+    """
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -57,6 +65,9 @@ async def listen_http(
     )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
+    if opened is not None:
+        await web.SockSite(runner, opened, ssl_context=certificate).start()
+        return
     try:
         await web.TCPSite(runner, listen.host or None, listen.port, ssl_context=certificate).start()
     except OSError as problem:

@@ -3,7 +3,9 @@
 import asyncio
 import gc
 import logging
+import os
 import signal
+import time
 from typing import Any
 
 import click
@@ -11,6 +13,7 @@ import click
 from headscale import __version__, logs
 from headscale.app import App, running
 from headscale.config import Config
+from headscale.supervisor import Supervisor, forget, supervisor
 
 log = logging.getLogger(__name__)
 
@@ -18,10 +21,12 @@ log = logging.getLogger(__name__)
 def serve_until_stopped(config: Config) -> None:
     """Run a server until SIGINT, SIGTERM or SIGQUIT; raises what kept it from starting or running."""
     logs.set_up(level=config.log_level, as_json=config.log_json)
-    asyncio.run(_serve(config))
+    by = supervisor(os.environ, pid=os.getpid())
+    forget(os.environ)
+    asyncio.run(_serve(config, by))
 
 
-async def _serve(config: Config) -> None:
+async def _serve(config: Config, by: Supervisor) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
@@ -31,24 +36,33 @@ async def _serve(config: Config) -> None:
     )
     for name in config.later:
         log.warning("%s is accepted but has no effect in this version", name)
-    async with running(config) as app:
+    async with running(config, supervisor=by) as app:
         tune_collector()
+        feeding = asyncio.create_task(by.feed_watchdog(), name="watchdog")
         reloads: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
 
+        async def read_again() -> None:
+            by.say("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            await app.reloader.reload()
+            by.say("READY=1")
+
         def reload() -> None:
-            task = asyncio.create_task(app.reloader.reload(), name="reload")
+            task = asyncio.create_task(read_again(), name="reload")
             reloads.add(task)
             task.add_done_callback(reloads.discard)
 
         loop.add_signal_handler(signal.SIGHUP, reload)
         if not config.log_json:
             click.echo(welcome(app))
+        by.say("READY=1", f"STATUS=serving {app.url}")
         stopping = asyncio.ensure_future(stop.wait())
         either: list[asyncio.Future[Any]] = [stopping, app.failed]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if app.failed.done():
             app.failed.result()  # raises: a task that the server cannot live without has died
+        by.say("STOPPING=1")
         log.info("stopping: clients keep talking to each other meanwhile")
+        feeding.cancel()
     log.info("stopped")
 
 
