@@ -8,17 +8,19 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from headscale import tls
+from headscale.acme.keeper import Keeper
 from headscale.api.parts import ApiParts
 from headscale.api.server import mount_api, serve_api
 from headscale.certificates.publisher import Publisher
 from headscale.certificates.start import publisher_of
 from headscale.clock import Clock, SystemClock
-from headscale.config import Config, EmbeddedDERP, TLSFiles
+from headscale.config import Challenge, Config, EmbeddedDERP, TLSFiles
 from headscale.configfile import load_config
 from headscale.console.console import Console
 from headscale.console.sessions import Sessions as ConsoleSessions
@@ -80,6 +82,8 @@ from headscale.webhooks.delivery import Webhooks
 
 log = logging.getLogger(__name__)
 
+HTTPS_PORT: Final = 443
+
 
 @dataclass(frozen=True, slots=True)
 class App:
@@ -118,7 +122,7 @@ async def running(
     async with AsyncExitStack() as stack:
         database = await _open_database(stack, config)
         server_key = load_or_create(config.noise_key_path)
-        certificate = _main_certificate(config)
+        certificate = _main_certificate(config, clock)
         relay_certificate = _relay_certificate(config, clock) if certificate is None else None
         kept = await database.load(clock.now())
         counts = Counts()
@@ -144,8 +148,6 @@ async def running(
         tasks.start("sweep of credentials", sweep_credentials(writer))
         tasks.start("relay maps", relays.run(writer))
         tasks.start("extra records", records.run(writer))
-        if certificate is not None:
-            tasks.start("certificate", certificate.run())
         if publisher is not None:
             tasks.start("records of certificates", publisher.run())
         stack.push_async_callback(presence.close)
@@ -251,6 +253,9 @@ async def running(
             certificate.context if certificate else None,
             opened=supervisor.sockets.get(MAIN),
         )
+        if certificate is not None:
+            await _listen_for_challenges(stack, config, certificate)
+            tasks.start("certificate", certificate.run())  # an authority may look at the listener at once
         stack.push_async_callback(upgrade.close)
         stack.callback(fanout.end_all)
         stack.push_async_callback(
@@ -282,6 +287,17 @@ async def running(
             config.tailnet.server_url,
             tasks.failed,
         )
+
+
+async def _listen_for_challenges(
+    stack: AsyncExitStack, config: Config, certificate: CertificateSource | Keeper
+) -> None:
+    if not isinstance(certificate, Keeper) or config.acme is None:
+        return
+    if config.acme.challenge is Challenge.HTTP:
+        await listen_http(stack, certificate.application(config.tailnet.server_url), config.acme.listen, None)
+    elif config.listen.port != HTTPS_PORT:
+        log.warning("TLS-ALPN-01 is asked at port 443: something must pass it on to %d", config.listen.port)
 
 
 async def _reach_providers(sign_in: SignIn) -> None:
@@ -375,7 +391,9 @@ def _relays(config: Config, relay: tls.ServerCertificate | None) -> DerpSource:
     )
 
 
-def _main_certificate(config: Config) -> CertificateSource | None:
+def _main_certificate(config: Config, clock: Clock) -> CertificateSource | Keeper | None:
+    if config.acme is not None:
+        return Keeper(config.acme, clock)
     if config.tls is None:
         return None
     return CertificateSource(certificate_path=config.tls.certificate, key_path=config.tls.key)

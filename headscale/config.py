@@ -46,6 +46,28 @@ class PostgresSettings:
         return f"postgresql://{who}{self.host}{port}/{self.name}"
 
 
+class Challenge(StrEnum):
+    """How an authority is shown that a name is ours (RFC 8555, RFC 8737)."""
+
+    HTTP = "http-01"
+    TLS_ALPN = "tls-alpn-01"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ACMESettings:
+    """A certificate of an authority's for the main listener.
+
+    `listen` is where HTTP-01 is answered, which the authority asks at port 80; `cache` a folder.
+    """
+
+    hostname: str
+    directory: str
+    email: str
+    cache: Path
+    challenge: Challenge
+    listen: Listen
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TLSFiles:
     """The server's certificate chain and key, PEM."""
@@ -176,6 +198,7 @@ class Config:
     metrics_listen: Listen | None = None
     metrics_per_node: bool = True
     tls: TLSFiles | None = None
+    acme: ACMESettings | None = None
     noise_key_path: Path
     sqlite_path: Path
     postgres: PostgresSettings | None = None

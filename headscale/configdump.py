@@ -6,7 +6,16 @@ from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from headscale.config import Certificates, Config, DNSCommand, DNSUpdates, EmbeddedDERP, Listen, OIDCProvider
+from headscale.config import (
+    ACMESettings,
+    Certificates,
+    Config,
+    DNSCommand,
+    DNSUpdates,
+    EmbeddedDERP,
+    Listen,
+    OIDCProvider,
+)
 from headscale.records import DNSSettings, TailnetSettings, WireGuardPeer
 from headscale.tailcfg.hostinfo import Location
 
@@ -58,6 +67,7 @@ def _keys(config: Config) -> dict[str, Any]:
         **_database(config),
         "tls_cert_path": str(config.tls.certificate) if config.tls else None,
         "tls_key_path": str(config.tls.key) if config.tls else None,
+        **_acme(config.acme),
         "log.level": config.log_level,
         "log.format": "json" if config.log_json else "text",
         "policy.mode": config.policy.mode.value,
@@ -73,6 +83,17 @@ def _keys(config: Config) -> dict[str, Any]:
         "cli.address": without_password(config.cli_address),
         "cli.api_key": MASK if config.cli_api_key else None,
         "cli.insecure": config.cli_insecure,
+    }
+
+
+def _acme(settings: ACMESettings | None) -> Mapping[str, Any]:
+    return {
+        "acme_url": without_password(settings.directory) if settings else None,
+        "acme_email": settings.email if settings else None,
+        "tls_letsencrypt_hostname": settings.hostname if settings else None,
+        "tls_letsencrypt_cache_dir": str(settings.cache) if settings else None,
+        "tls_letsencrypt_challenge_type": settings.challenge.value.upper() if settings else None,
+        "tls_letsencrypt_listen": _listen(settings.listen) if settings else None,
     }
 
 

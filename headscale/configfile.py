@@ -27,6 +27,7 @@ from headscale.config import (
     PolicySettings,
     TLSFiles,
 )
+from headscale.configacme import acme
 from headscale.configcertificates import certificates
 from headscale.configdatabase import postgres, sqlite_path
 from headscale.configdns import dns_settings, extra_records_path
@@ -213,7 +214,7 @@ def _assemble(
     values = _Values(given, base, complaints)
     data_dir: Path = values.get("data_dir") or default_data_dir()
     listen: Listen = values.get("listen_addr", DEFAULT_LISTEN)
-    tls = _tls(values)
+    tls, certified = _tls(values), acme(values, data_dir)
     oidc = oidc_providers(values, base)
     config = Config(
         source=source,
@@ -222,6 +223,7 @@ def _assemble(
         metrics_listen=values.get("metrics_listen_addr"),
         metrics_per_node=values.get("metrics.per_node", True),
         tls=tls,
+        acme=certified,
         noise_key_path=values.get("noise.private_key_path", data_dir / "noise_private.key"),
         sqlite_path=sqlite_path(values, data_dir),
         postgres=postgres(values),
@@ -230,7 +232,7 @@ def _assemble(
         derp=_derp(values, data_dir, listen),
         derp_sources=_derp_sources(values),
         tailnet=replace(
-            _tailnet(values, listen, is_tls=tls is not None),
+            _tailnet(values, listen, is_tls=tls is not None or certified is not None),
             group_issuers=tuple(plain_issuer(each.issuer) for each in oidc if each.groups_in_policy),
             role_mappings=role_mappings(oidc),
         ),

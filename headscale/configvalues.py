@@ -67,8 +67,13 @@ def parse_long_duration(text: str) -> timedelta:
     return parse_duration(text, _LONG_UNITS)
 
 
+NAMED_PORTS: Final = {"http": 80, "https": 443}
+
+
 def parse_listen(text: str) -> Listen:
-    """`host:port`; `:port` and `0.0.0.0:port` listen everywhere, IPv6 stands in brackets."""
+    """`host:port`; `:port` and `0.0.0.0:port` listen everywhere; IPv6 stands in brackets. `http`, `https` are ports."""
+    host, colon, name = text.rpartition(":")
+    text = f"{host}:{NAMED_PORTS[name]}" if colon and name in NAMED_PORTS else text
     found = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^\[\]:]*)):([0-9]{1,5})", text)
     if found is None or not 0 < int(found[3]) <= PORT_MAX:
         raise Malformed(f"{text!r} is not host:port, for example 0.0.0.0:8080 or [::]:8080")

@@ -27,6 +27,7 @@ AT_START: Final = {
     "data_dir": "data_dir",
     "listen": "listen_addr",
     "tls": "tls_cert_path, tls_key_path",
+    "acme": "acme_*, tls_letsencrypt_*",
     "noise_key_path": "noise.private_key_path",
     "sqlite_path": "database.sqlite.path",
     "postgres": "database.type, database.postgres",

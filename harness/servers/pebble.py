@@ -35,8 +35,20 @@ class Pebble:
     root: bytes
 
 
-async def start_pebble(stack: AsyncExitStack, host: str, *, dns_server: str) -> Pebble:
-    """Run it on this address until the stack unwinds. Raises Missing where it is not installed."""
+async def start_pebble(
+    stack: AsyncExitStack,
+    host: str,
+    *,
+    dns_server: str,
+    http_port: int = 80,
+    tls_port: int = 443,
+    remembers: bool = False,
+) -> Pebble:
+    """Run it on this address until the stack unwinds. Raises Missing where it is not installed.
+
+    It looks at these ports, where real authorities look at 80 and 443; with `remembers` it believes for later orders
+    what it found for the first.
+    """
     program = shutil.which("pebble")
     if program is None:
         raise Missing("there is no pebble: install it (Debian: apt-get install pebble)")
@@ -50,6 +62,8 @@ async def start_pebble(stack: AsyncExitStack, host: str, *, dns_server: str) -> 
         "managementListenAddress": f"{host}:{management}",
         "certificate": str(folder / "cert.pem"),
         "privateKey": str(folder / "key.pem"),
+        "httpPort": http_port,
+        "tlsPort": tls_port,
         "keyAlgorithm": "ecdsa",
         "retryAfter": {"authz": 1, "order": 1},
     }
@@ -60,7 +74,7 @@ async def start_pebble(stack: AsyncExitStack, host: str, *, dns_server: str) -> 
             *(program, "-config", folder / "pebble.json", "-dnsserver", dns_server),
             stdout=output,
             stderr=output,
-            env={**os.environ, **UNHURRIED},
+            env={**os.environ, **UNHURRIED, "PEBBLE_AUTHZREUSE": "100" if remembers else "0"},
         )
     stack.push_async_callback(_end, process)
     pem = authority.cert_pem.bytes()

@@ -136,7 +136,7 @@ def test_metrics_are_served_where_the_operator_says_and_else_nowhere(load: Load)
 
 def test_keys_of_later_features_are_accepted_and_named(load: Load) -> None:
     config = load(EXAMPLE.read_text(), HEADSCALE_DERP_SERVER_ENABLED="1")
-    assert {"disable_check_updates", "acme_url", "tuning.node_store_batch_size"} <= set(config.later)
+    assert {"disable_check_updates", "tuning.node_store_batch_size"} <= set(config.later)
     assert not {"policy.mode", "acme_email", "listen_addr", "dns.base_domain"} & set(config.later)
     assert list(config.later) == sorted(config.later)
 
