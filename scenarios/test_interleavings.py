@@ -8,6 +8,7 @@ from harness.clients.base import Ability, Client
 from harness.conditions import needs_login, running, sees_exactly
 from harness.plugin import MakeTailnet
 from harness.proxy.messages import REGISTER, answers, map_responses, requests
+from harness.proxy.replay import start_replay
 from harness.proxy.rules import waiting
 from harness.reach import assert_reach
 from harness.tailnet import Tailnet, all_pairs
@@ -112,3 +113,26 @@ async def test_a_client_that_is_sent_away_comes_again(make_tailnet: MakeTailnet,
             await asyncio.sleep(0.05)
     await joining
     await client.until(running(), Budget.JOIN)
+
+
+@pytest.mark.parametrize("old", [True, False], ids=["oldest", "newest"])
+async def test_a_recording_is_played_to_a_client_of_any_release(
+    make_tailnet: MakeTailnet, *, old: bool
+) -> None:
+    """What the newest client was told makes the same list of peers in the oldest, and the other way round."""
+    tailnet = await make_tailnet(proxied=True)
+    oldest, newest = oldest_and_newest(tailnet)
+    recorded = await tailnet.join("alice", newest if old else oldest, name="recorded")
+    await tailnet.join("alice", name="early")
+    late = await tailnet.join("bob", name="late")
+    await tailnet.server.rename_node((await tailnet.node_of(late)).id, "renamed")
+    await recorded.until(sees_exactly({"early", "renamed"}), Budget.SYNC)
+    host = tailnet.network.host_address
+    async with start_replay(host, tailnet.proxy.messages, client="recorded") as (url, playing):
+        listener = await tailnet.client(oldest if old else newest)
+        assert (await listener.up(url, auth_key="hskey-auth-any")).ok
+        await listener.until(sees_exactly({"early", "renamed"}), Budget.SYNC)
+        assert playing.finished.is_set()
+        assert {str(address) for address in listener.status.addresses} == {
+            str(address) for address in recorded.status.addresses
+        }
