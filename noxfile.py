@@ -118,6 +118,15 @@ def networks(session: nox.Session) -> None:
 
 
 @nox.session
+def tutorial(session: nox.Session) -> None:
+    """docs/testing/tutorial.md to the letter, with its tsnet application, which takes minutes to build."""
+    session.install("-e", ".[dev]")
+    session.run(
+        "pytest", "tests/integration/test_tutorial.py", *session.posargs, env={"HARNESS_WHOLE_TUTORIAL": "1"}
+    )
+
+
+@nox.session
 def thirdparty(session: nox.Session) -> None:
     """Other people's API clients against our server: Go's SDK, Tailscale's own tools, PyPI's tailscale."""
     session.install("-e", ".[dev,thirdparty]")

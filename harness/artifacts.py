@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.history import History
+from harness.masking import masked
 
 SOURCE_SECONDS = 20.0
 """One part's share of the time, so that a dead one does not keep the others."""
 
 NAME_LIMIT = 120
 """Characters of a folder's name; file systems take 255 bytes."""
+
+TEXTS = frozenset({".log", ".json", ".jsonl", ".txt", ".yaml"})
+"""What secrets are masked in. Databases keep none but hashes."""
 
 Item = tuple[str, bytes | Path]
 
@@ -54,16 +58,23 @@ def _write(folder: Path, texts: Mapping[str, str]) -> None:
         (folder / name).write_text(f"{text}\n")
 
 
+def _keep(path: Path, content: bytes | Path) -> None:
+    if path.suffix in TEXTS:
+        raw = content if isinstance(content, bytes) else content.read_bytes()
+        path.write_text(masked(raw.decode(errors="replace")))
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        shutil.copyfile(content, path)
+
+
 async def _take(folder: Path, source: Evidence) -> str | None:
     own = folder / source.name
     _write(own, {})
     try:
         async with asyncio.timeout(SOURCE_SECONDS):
             async for name, content in source.evidence():
-                if isinstance(content, bytes):
-                    (own / name).write_bytes(content)
-                else:
-                    await asyncio.to_thread(shutil.copyfile, content, own / name)
+                await asyncio.to_thread(_keep, own / name, content)
     except Exception as error:  # a broken part is just what we are called to look at
         return f"{source.name}: {error!r}"
     return None

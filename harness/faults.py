@@ -8,6 +8,7 @@ from harness.backends.base import Capability
 from harness.backends.machine import Machine
 from harness.clients.base import Client
 from harness.errors import HarnessError
+from harness.history import Source
 
 TUNNEL = "tailscale0"
 
@@ -32,6 +33,7 @@ async def direct_blocked(*clients: Client) -> AsyncIterator[None]:
     """
     async with contextlib.AsyncExitStack() as stack:
         for client in clients:
+            stack.enter_context(_recorded(client.machine, "direct paths are blocked"))
             if client.machine.can(Capability.BLOCK_UDP):
                 await stack.enter_async_context(_dropping(client.machine, (ALL_BUT_DNS,)))
             else:
@@ -43,8 +45,9 @@ async def direct_blocked(*clients: Client) -> AsyncIterator[None]:
 async def cut(client: Client) -> AsyncIterator[None]:
     """The client's cable is pulled: nothing enters or leaves its machine, and nothing is told so."""
     client.machine.require(Capability.BLOCK_UDP)
-    async with _dropping(client.machine, ((),)):
-        yield
+    with _recorded(client.machine, "cable is pulled"):
+        async with _dropping(client.machine, ((),)):
+            yield
 
 
 @contextlib.asynccontextmanager
@@ -59,11 +62,16 @@ async def cut_from(client: Client, *ports: int) -> AsyncIterator[None]:
 @contextlib.asynccontextmanager
 async def paused(machine: Machine) -> AsyncIterator[None]:
     """Every program of the machine stands still; its connections stay open."""
-    await machine.pause()
-    try:
-        yield
-    finally:
-        await machine.resume()
+    with _recorded(machine, "machine stands still"):
+        await machine.pause()
+        try:
+            yield
+        finally:
+            await machine.resume()
+
+
+def _recorded(machine: Machine, fault: str) -> contextlib.AbstractContextManager[None]:
+    return machine.history.during(Source.FAULT, machine.name, fault)
 
 
 @contextlib.asynccontextmanager

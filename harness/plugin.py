@@ -6,10 +6,10 @@ What cannot run on this machine is a skip that names the reason, or a failure un
 
 import asyncio
 import contextlib
+import inspect
 import os
-import shlex
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
+from harness.reporting import Reporter, add_options
 from harness.strict import strict, unavailable
 
 if TYPE_CHECKING:  # nothing heavy at import: the plugin is loaded for every pytest run of its environment
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # nothing heavy at import: the plugin is loaded for every pyt
 DEFAULT_VERSIONS = "oldest,middle,newest,rust"
 SERVERS = ("inprocess", "process")
 DATABASES = ("sqlite", "postgres")
+TAILNETS = frozenset({"tailnet", "make_tailnet", "lasting_tailnet"})
 FAILED = pytest.StashKey[bool]()
 HEADER = pytest.StashKey[list[str]]()
 
@@ -78,6 +80,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="where failures leave evidence",
     )
+    add_options(group)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -85,12 +88,20 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "server(kind): the scenario needs the server to run this way")
     config.addinivalue_line("markers", "needs(capability): the backend must have this capability")
     config.stash[HEADER] = []
+    config.pluginmanager.register(Reporter(config), "harness-reporter")
     from harness.versions import UnknownVersion, resolve
 
     try:
         resolve(config.getoption("--client-versions"))
     except UnknownVersion as problem:
         raise pytest.UsageError(str(problem)) from None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(obj: object) -> None:
+    """An async test that names a tailnet needs no mark of its own, whatever pytest-asyncio's mode is."""
+    if inspect.iscoroutinefunction(obj) and TAILNETS & set(inspect.signature(obj).parameters):
+        pytest.mark.asyncio(obj)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -205,9 +216,8 @@ async def make_tailnet(
     opened: list[Tailnet] = []
     async with _maker(request, backend, releases, opened, records) as make:
         yield make
-        if request.node.stash.get(FAILED, False):
-            for tailnet in opened:
-                await _leave_evidence(request, tailnet)
+        for tailnet in opened:
+            await _leave_evidence(request, tailnet)
 
 
 @asynccontextmanager
@@ -279,9 +289,10 @@ async def lasting_tailnet(
 
     For what is set while clients run, such as policies: booting clients costs more than all that is asked of them.
     """
+    _module_tailnet.history.record("test begins", test=request.node.nodeid)
+    _module_tailnet.history.ways.clear()
     yield _module_tailnet
-    if request.node.stash.get(FAILED, False):
-        await _leave_evidence(request, _module_tailnet)
+    await _leave_evidence(request, _module_tailnet)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -377,27 +388,15 @@ def _network_name(node: pytest.Item | pytest.Module, number: int) -> str:
 
 
 async def _leave_evidence(request: pytest.FixtureRequest, tailnet: "Tailnet") -> None:
-    from harness.artifacts import collect, folder_for
+    from harness.evidence import leave_evidence, note_reach
 
-    folder = folder_for(request.config.getoption("--artifacts"), request.node.nodeid)
-    await collect(folder, _sources(tailnet), history=tailnet.history, rerun=_rerun(request))
-    request.config.stash[HEADER].append(f"evidence: {folder}")
+    note_reach(request.node, tailnet)
+    if not request.node.stash.get(FAILED, False):
+        return
+    folder = await leave_evidence(request.node, tailnet)
+    request.config.stash[HEADER].append(f"evidence: {folder / 'report.html'}")
     if request.config.getoption("--keep"):
         await _wait_for_people(request, tailnet)
-
-
-def _sources(tailnet: "Tailnet") -> Sequence[Any]:
-    return [tailnet.server, *tailnet.clients]
-
-
-def _rerun(request: pytest.FixtureRequest) -> str:
-    versions = request.config.getoption("--client-versions")
-    words = ["nox", "-s", "integration", "--", request.node.nodeid, f"--client-versions={versions}"]
-    if backend := request.config.getoption("--backend"):
-        words.append(f"--backend={backend}")
-    if (database := request.config.getoption("--database")) != "sqlite":
-        words.append(f"--database={database}")
-    return shlex.join(words)
 
 
 async def _wait_for_people(request: pytest.FixtureRequest, tailnet: "Tailnet") -> None:

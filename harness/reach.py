@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from harness.errors import HarnessError
+from harness.history import History, Source, Way
 from harness.wait import Budget
 
 Transport = Literal["tcp", "udp", "icmp"]
@@ -73,6 +74,8 @@ class Prober(Protocol):
 
 Pair = tuple[Prober, Target]
 
+Wanted = Mapping[Pair, bool]
+
 ROWS_SHOWN = 16
 """Targets up to which a failure shows the whole matrix."""
 
@@ -84,13 +87,18 @@ class Unreached(AssertionError):
     """The matrix is not as expected; the text is the whole of it."""
 
 
-async def probe_matrix(pairs: Iterable[Pair], *, within: float, at_once: int = AT_ONCE) -> dict[Pair, Probe]:
-    """Probe every pair once, several at a time."""
+async def probe_matrix(
+    pairs: Iterable[Pair], *, within: float, at_once: int = AT_ONCE, wanted: Wanted | None = None
+) -> dict[Pair, Probe]:
+    """Probe every pair once, several at a time. With what is wanted of them, the probers' histories tell it."""
     room = asyncio.Semaphore(at_once)
 
     async def one(pair: Pair) -> tuple[Pair, Probe]:
         async with room:
-            return pair, await pair[0].probe(pair[1], within=within)
+            probe = await pair[0].probe(pair[1], within=within)
+        if wanted is not None:
+            _record(pair, wanted[pair], probe)
+        return pair, probe
 
     return dict(await asyncio.gather(*(one(pair) for pair in pairs)))
 
@@ -108,6 +116,7 @@ async def assert_reach(
     _check_controls(yes, no)
     wanted = dict.fromkeys(yes, True) | dict.fromkeys(no, False)
 
+    _begin(wanted)
     seen = await _settle(wanted, budget.seconds)
     _demand(wanted, seen, f"within {budget.seconds:g} s (budget {budget.name})")
     if no:
@@ -130,6 +139,7 @@ async def assert_exactly(
     everybody reach everything.
     """
     no = {pair for pair, want in expected.items() if not want}
+    _begin(expected)
     seen = await _settle(expected, budget.seconds)
     _demand(expected, seen, f"within {budget.seconds:g} s (budget {budget.name})")
     if no:
@@ -139,18 +149,18 @@ async def assert_exactly(
         _demand(alive, await _settle(alive, budget.seconds), "when everything was opened to show them alive")
 
 
-async def _probe_silent(pairs: Collection[Pair]) -> dict[Pair, Probe]:
-    return await probe_matrix(pairs, within=NO_SECONDS, at_once=SILENT_AT_ONCE)
+async def _probe_silent(pairs: Collection[Pair], wanted: Wanted) -> dict[Pair, Probe]:
+    return await probe_matrix(pairs, within=NO_SECONDS, at_once=SILENT_AT_ONCE, wanted=wanted)
 
 
 async def _settle(wanted: Mapping[Pair, bool], seconds: float) -> dict[Pair, Probe]:
     """Probe what is not yet as wanted, again and again, until all is or the time is over."""
     deadline = asyncio.get_running_loop().time() + seconds
-    seen = await probe_matrix(_greetings(wanted), within=YES_SECONDS)
+    seen = await probe_matrix(_greetings(wanted), within=YES_SECONDS, wanted=wanted)
     left = {pair for pair in wanted if pair not in seen or not seen[pair].reached}
     while left:
-        yes = await probe_matrix({p for p in left if wanted[p]}, within=YES_SECONDS)
-        no = await _probe_silent({p for p in left if not wanted[p]})
+        yes = await probe_matrix({p for p in left if wanted[p]}, within=YES_SECONDS, wanted=wanted)
+        no = await _probe_silent({p for p in left if not wanted[p]}, wanted)
         seen |= yes | no
         left = {pair for pair in left if not _as_wanted(wanted[pair], seen[pair])}
         if asyncio.get_running_loop().time() > deadline:
@@ -176,9 +186,39 @@ async def _watch_denials(wanted: Mapping[Pair, bool], no: Collection[Pair], seen
     """
     deadline = asyncio.get_running_loop().time() + Budget.HOLD.seconds
     while asyncio.get_running_loop().time() < deadline:
-        seen |= await _probe_silent(no)
-        seen |= await _probe_silent({p for p in no if p[1].transport == "udp" and seen[p].answered})
+        seen |= await _probe_silent(no, wanted)
+        again = {p for p in no if p[1].transport == "udp" and seen[p].answered}
+        seen |= await _probe_silent(again, wanted)
         _demand(wanted, seen, f"for {Budget.HOLD.seconds:g} s on end")
+
+
+def history_of(prober: Prober) -> History | None:
+    """Where the prober's machine records what happens; what is not on a machine has none."""
+    found = getattr(getattr(prober, "machine", None), "history", None)
+    return found if isinstance(found, History) else None
+
+
+def _begin(wanted: Wanted) -> None:
+    """A new matrix: what the last one said is over."""
+    for history in {id(h): h for prober, _ in wanted if (h := history_of(prober)) is not None}.values():
+        history.ways.clear()
+
+
+def _record(pair: Pair, want: bool, probe: Probe) -> None:
+    """A probe is told when it is the pair's first in this matrix, and when it differs from the one before."""
+    prober, target = pair
+    history = history_of(prober)
+    if history is None:
+        return
+    got, how = probe.answered and (probe.reached or not want), str(target).removeprefix(f"{target.name} ")
+    way = Way(prober.name, target.name, how, want, got, _as_wanted(want, probe), _said(probe))
+    before = history.ways.get((prober.name, target.name, how))
+    history.ways[prober.name, target.name, how] = way
+    if before is None or (before.want, before.got) != (want, got):
+        told = {"to": str(target), "expected": "yes" if want else "no", "actual": "yes" if got else "no"}
+        history.add(
+            Source.PROBE, prober.name, "probe", told if way.as_wanted else {**told, "saw": _said(probe)}
+        )
 
 
 def _as_wanted(want: bool, probe: Probe) -> bool:

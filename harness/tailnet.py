@@ -25,6 +25,7 @@ from harness.inforce import until_in_force
 from harness.policies import ALLOW_ALL, read
 from harness.reach import Pair, assert_exactly, assert_reach
 from harness.servers.base import AuthKey, ControlServer, ServerAbility, ServerNode
+from harness.servers.observed import observe
 from harness.services import Service, services
 from harness.status import Status
 from harness.versions import Release
@@ -51,6 +52,7 @@ class Tailnet:
     ) -> None:
         self.server = server
         self.network = network
+        network.history = history
         self.releases = tuple(releases)
         self.history = history
         self.clients: list[Client] = []
@@ -182,6 +184,7 @@ class Tailnet:
         if machine is None:
             unique = name or f"c{next(self._numbers)}-{str(release).replace('.', '-')}"
             machine = await self.network.machine(unique, release)
+        machine.history = self.history  # of a machine that was made before
         client = await start(machine, release, env=self._trust(machine))
         for service in self.services:
             await service.offer(client)
@@ -360,6 +363,7 @@ async def open_tailnet(
     tailnet = Tailnet(server, network, releases, history)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.close)
+        observe(server, history)
         await server.start()
         history.record("server started", kind=server.name)
         try:

@@ -8,7 +8,8 @@ import contextlib
 from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
 
-from harness.reach import NO_SECONDS, Pair, Probe
+from harness.history import Source
+from harness.reach import NO_SECONDS, Pair, Probe, history_of
 from harness.wait import Budget
 
 EVERY_SECONDS = 0.1
@@ -75,7 +76,12 @@ class Watch:
 
     def add(self, pair: Pair, look: Look) -> None:
         """One more."""
-        self._looks[pair].append(look)
+        looks = self._looks[pair]
+        looks.append(look)
+        history = history_of(pair[0])
+        if history is not None and (len(looks) == 1 or looks[-2].probe.reached != look.probe.reached):
+            told = {"to": str(pair[1]), "actual": "yes" if look.probe.reached else "no"}
+            history.add(Source.PROBE, pair[0].name, "watched path", told)
 
 
 @contextlib.asynccontextmanager

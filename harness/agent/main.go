@@ -42,6 +42,7 @@ type agent struct {
 	programs *programs
 	echoes   *echoes
 	nats     nats
+	capture  *capture
 	bound    boundSockets
 
 	mu    sync.Mutex
@@ -134,6 +135,8 @@ func (a *agent) handle(op string, line []byte) (any, error) {
 		return decode(line, a.bound.send)
 	case "receive":
 		return decode(line, a.bound.receive)
+	case "capture":
+		return decode(line, a.capture.write)
 	case "start":
 		return decode(line, a.programs.start)
 	case "signal":
@@ -167,6 +170,7 @@ func main() {
 	socket := flag.String("socket", "", "path of the Unix socket for commands")
 	whois := flag.String("whois", "", "path of tailscaled's socket, to name the peer behind a source address")
 	untilEOF := flag.Bool("until-eof", false, "stop when standard input ends, so that we never outlive our parent")
+	keepPackets := flag.Bool("capture", false, "keep the machine's last packets; the machine has a network of its own")
 	flag.Parse()
 	if os.Getpid() == 1 {
 		superviseAsInit()
@@ -176,6 +180,10 @@ func main() {
 		fail(err)
 	}
 	a := &agent{identity: newIdentity(*name), whois: *whois, conns: map[*conn]bool{}}
+	a.capture = &capture{err: errors.New("this machine has no network of its own")}
+	if *keepPackets {
+		a.capture = startCapture()
+	}
 	a.programs = newPrograms(func(e exited) { a.broadcast(response{Event: "exited", Result: e}) })
 	a.echoes = &echoes{identity: a.identity, whois: *whois}
 

@@ -7,10 +7,8 @@ Ryuk can be had it is the second net for a crash. Needs NET_ADMIN and /dev/net/t
 
 import asyncio
 import contextlib
-import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -25,17 +23,17 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network as DockerNetwork
 
 from harness.backends.base import Capability
-from harness.backends.engine import ENGINE_SECONDS, Caller, DockerEngine
+from harness.backends.engine import ENGINE_SECONDS, LABEL, Caller, DockerEngine, labels
 from harness.backends.machine import AGENT_SOCKET, Layout, Machine
 from harness.backends.segment import INTERNET, Segment, Version, random_ula
 from harness.cache import Cache
 from harness.errors import HarnessError
+from harness.history import History
 from harness.images import REGISTRY_PATIENCE, ClientImage, ClientImages
 from harness.progress import Report
 from harness.provision import Provisioner
+from harness.runs import new_folder, run_name
 from harness.versions import Release
-
-LABEL = "headscale-harness.run"
 
 INSIDE = "/harness"
 """The data directory in a container."""
@@ -110,6 +108,7 @@ class ContainerNetwork:
 
     def __init__(self, name: str, backend: "ContainerBackend") -> None:
         self.name = name
+        self.history = History()
         self.capabilities = TUNNEL_CAPABILITIES
         self.host_address = ""
         self.internet = Segment(INTERNET, None, None)
@@ -123,7 +122,7 @@ class ContainerNetwork:
 
     async def __aenter__(self) -> "ContainerNetwork":
         await self._call(self._backend.prepare_ryuk)
-        self._folder = Path(tempfile.mkdtemp(prefix=f"hsh-{self.name}-"))
+        self._folder = new_folder("container")
         self._folder.chmod(0o755)
         try:
             network = await self._call(lambda: self._create(self.name, [random_ula()]))
@@ -213,13 +212,14 @@ class ContainerNetwork:
             programs=image.programs,
             host_address=self.host_address,
             capabilities=self.capabilities,
+            enter=("docker", "exec", self._container_name(name)),
         )
         first, *others = on or [self.internet]
         self._first[name] = first
         launcher = ContainerLauncher(
             self._container(name, image, {**image.mounts, agent: AGENT, data: INSIDE}, on=first), self._call
         )
-        machine = Machine(layout, launcher)
+        machine = Machine(layout, launcher, self.history)
         self._machines.append((machine, launcher))
         await machine.start()
         await self._only_these(machine, first)
@@ -235,15 +235,18 @@ class ContainerNetwork:
             script = f'ip -4 addr flush dev "$(ip -4 -o addr show | grep -F " {address}/" | cut -d" " -f2)"'
             await machine.exec(["sh", "-ec", script], timeout=timedelta(seconds=5))
 
+    def _container_name(self, machine: str) -> str:
+        return f"{self._backend.run}-{self.name}-{machine}"
+
     def _container(
         self, name: str, image: ClientImage, mounts: Mapping[Path, str], *, on: Segment
     ) -> DockerContainer:
         container = DockerContainer(image.reference, docker_client_kw={"timeout": ENGINE_SECONDS})
-        container.with_name(f"{self._backend.run}-{self.name}-{name}").with_network(self._networks[on.name])
+        container.with_name(self._container_name(name)).with_network(self._networks[on.name])
         container.with_kwargs(
-            entrypoint=[AGENT, "-name", name, "-socket", f"{INSIDE}/{AGENT_SOCKET}"],
+            entrypoint=[AGENT, "-name", name, "-socket", f"{INSIDE}/{AGENT_SOCKET}", "-capture"],
             hostname=name,
-            labels={LABEL: self._backend.run},
+            labels=labels(self._backend.run),
             cap_add=["NET_ADMIN"],
             devices=["/dev/net/tun:/dev/net/tun"],
             sysctls={
@@ -268,7 +271,7 @@ class ContainerNetwork:
 
     def _create(self, name: str, prefixes: Sequence[IPv4Network | IPv6Network]) -> DockerNetwork:
         """A Docker network with these addresses; Docker chooses IPv4 ones where none are given."""
-        options: dict[str, Any] = {"internal": True, "labels": {LABEL: self._backend.run}}
+        options: dict[str, Any] = {"internal": True, "labels": labels(self._backend.run)}
         if name != self.name:  # a LAN in which the host has no address
             options["options"] = {"com.docker.network.bridge.inhibit_ipv4": "true"}
         if any(prefix.version == 6 for prefix in prefixes):
@@ -314,7 +317,7 @@ class ContainerNetwork:
         return f"-i {bridge} -o {bridge} -m comment --comment {RULE_MARK} -j ACCEPT"
 
     async def _on_host(self, script: str) -> None:
-        label = {LABEL: self._backend.run}
+        label = labels(self._backend.run)
         image = await self._call(self._backend.images.tools)
         await self._call(lambda: self._backend.engine.on_host(image, script, label=label))
 
@@ -337,7 +340,7 @@ class ContainerBackend:
         self, engine: DockerEngine, provisioner: Provisioner, cache: Cache, *, report: Report, why: str
     ) -> None:
         self.why = why
-        self.run = f"hsh-{os.getpid()}-{secrets.token_hex(3)}"
+        self.run = f"{run_name()}-{secrets.token_hex(3)}"
         self.engine = engine
         self.provisioner = provisioner
         self.images = ClientImages(engine, provisioner, cache, report=report)
@@ -364,6 +367,7 @@ class ContainerBackend:
         image = testcontainers_config.ryuk_image
         if not self.engine.has_image(image) and not self.engine.offered(image, patience=REGISTRY_PATIENCE):
             self._report(
-                f"{image} cannot be had; a crash of this run may leave containers labelled {LABEL}={self.run}"
+                f"{image} cannot be had; what a crash of this run leaves in the engine, labelled "
+                f"{LABEL}={self.run}, `harness clean` removes"
             )
             testcontainers_config.ryuk_disabled = True

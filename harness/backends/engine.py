@@ -4,18 +4,28 @@ With container.py the only module that knows Docker.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import docker
-from docker.errors import ContainerError, DockerException, ImageNotFound
+from docker.errors import ContainerError, DockerException, ImageNotFound, NotFound
 
 from harness.errors import HarnessError, Missing
+from harness.runs import here, is_dead, is_named
 
 R = TypeVar("R")
+
+LABEL = "headscale-harness.run"
+"""Whose a container or network is."""
+
+PLACE = "headscale-harness.place"
+"""Where that name counts: an engine may be shared by machines that do not see each other's processes."""
 
 ENGINE_SECONDS = 60
 """One call of the engine: starting a container on a loaded machine takes seconds."""
@@ -74,6 +84,55 @@ class DockerEngine:
             raise HarnessError(
                 f"in the host's network {script!r} ended with {error.exit_status}: {said}"
             ) from error
+
+
+def labels(run: str) -> dict[str, str]:
+    """Of everything that a run makes in the engine."""
+    return {LABEL: run, PLACE: here()}
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A container or network of a run that has ended."""
+
+    kind: str
+    name: str
+    run: str
+    remove: Callable[[], None]
+
+
+def labelled(engine: DockerEngine) -> tuple[list[Labelled], list[str]]:
+    """Containers and networks of runs that have ended, and in words those of which that cannot be told. Blocks."""
+    found: list[Labelled] = []
+    kept: list[str] = []
+    chosen = {"filters": {"label": LABEL}}
+    containers = [
+        ("container", each, each.labels) for each in engine.client.containers.list(all=True, **chosen)
+    ]
+    networks = [
+        ("network", each, each.attrs["Labels"] or {}) for each in engine.client.networks.list(**chosen)
+    ]
+    for kind, thing, marks in [*containers, *networks]:
+        run, place = marks.get(LABEL, ""), marks.get(PLACE, "")
+        if not place:
+            kept.append(f"{kind} {thing.name}: its run {run} does not say where it was")
+        elif place != here():
+            kept.append(
+                f"{kind} {thing.name}: its run is on {place.partition('/')[0]}, or before the last start of it"
+            )
+        elif not is_named(run):
+            kept.append(f"{kind} {thing.name}: its run {run} does not say which process it was")
+        elif is_dead(run):
+            found.append(Labelled(kind, thing.name, run, partial(_remove, kind, thing)))
+    return found, kept
+
+
+def _remove(kind: str, thing: Any) -> None:
+    with contextlib.suppress(NotFound):
+        if kind == "container":
+            thing.remove(force=True, v=True)
+        else:
+            thing.remove()
 
 
 def connect() -> DockerEngine:

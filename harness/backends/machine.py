@@ -17,6 +17,7 @@ from typing import Any
 from harness.agent.connection import AgentConnection, Event, connect
 from harness.backends.base import Capability, Completed, Launcher
 from harness.errors import AgentFailed, ExecTimedOut, HarnessError, Unsupported
+from harness.history import History, Source
 
 AGENT_START_SECONDS = 20.0
 """Ten times a container's start on a busy machine with two cores."""
@@ -27,6 +28,11 @@ SOCKET_PATH_LIMIT = 107
 AGENT_SOCKET = "agent.sock"
 
 TAILSCALED_SOCKET = "tailscaled.sock"
+
+PACKETS = "packets.pcap"
+
+ARGV_SHOWN = 400
+"""Characters of a command that a history keeps."""
 
 
 Setting = Callable[[], Awaitable[None]]
@@ -42,13 +48,16 @@ class Layout:
     programs: Mapping[str, str]
     host_address: str
     capabilities: frozenset[Capability]
+    enter: tuple[str, ...] = ()
+    """What to put before a command on the host, so that it runs in the machine's network."""
 
 
 class Machine:
-    """One machine, from its first start to its last stop."""
+    """One machine, from its first start to its last stop. What happens to it is recorded in `history`."""
 
-    def __init__(self, layout: Layout, launcher: Launcher) -> None:
+    def __init__(self, layout: Layout, launcher: Launcher, history: History | None = None) -> None:
         self.layout = layout
+        self.history = history if history is not None else History()
         self._launcher = launcher
         self._connection: AgentConnection | None = None
         self._running: dict[str, asyncio.Future[int]] = {}
@@ -103,16 +112,19 @@ class Machine:
     async def stop(self) -> None:
         """End everything in good order. The data directory stays; `start` may follow."""
         await self.resume()
+        self._happens("machine stops")
         await self._launcher.stop()
         await self._detach()
 
     async def kill(self) -> None:
         """End everything at once, as a power cut would. `start` may follow."""
+        self._happens("machine is cut off its power")
         await self._launcher.kill()
         await self._detach()
 
     async def pause(self) -> None:
         """Freeze every program (SIGSTOP) without closing its connections."""
+        self._happens("programs are frozen")
         await self._signal_all(signal.SIGSTOP)
 
     async def resume(self) -> None:
@@ -137,6 +149,8 @@ class Machine:
                 f"{' '.join(argv)} was killed after {timeout.total_seconds():g} s; it said: {said}"
             )
         seconds = time.monotonic() - start
+        told = {"argv": " ".join(argv)[:ARGV_SHOWN], "code": done["code"], "seconds": round(seconds, 3)}
+        self.history.add(Source.CLIENT, self.name, "command ended", told)
         return Completed(tuple(argv), done["code"], done["stdout"], done["stderr"], seconds)
 
     async def spawn(self, name: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> None:
@@ -147,12 +161,14 @@ class Machine:
         try:
             log = self.path(f"{name}.log")
             await self.agent("start", name=name, argv=list(argv), env=dict(env or {}), log=log)
+            self.history.add(Source.CLIENT, self.name, "program started", {"name": name})
         except AgentFailed:
             del self._running[name]
             raise
 
     async def signal(self, name: str, number: int) -> None:
         """Send a signal to a spawned program and all its children."""
+        self._happens("signal", name=name, signal=signal.Signals(number).name)
         await self.agent("signal", name=name, signal=number)
 
     async def ended(self, name: str) -> int:
@@ -171,6 +187,14 @@ class Machine:
             raise AgentFailed(f"{self.name} is not started; cannot {op}")
         return await self._connection.call(op, **arguments)
 
+    async def packets(self) -> Path:
+        """A pcap file of the last packets that the machine saw on all its interfaces, tunnel included, 4 MB at most.
+
+        Raises AgentFailed where there are none: on a machine without a network of its own.
+        """
+        await self.agent("capture", path=self.path(PACKETS))
+        return self.data / PACKETS
+
     async def _signal_all(self, number: int) -> None:
         for name in [name for name in self._running if self.is_running(name)]:
             with contextlib.suppress(AgentFailed):  # what ended meanwhile needs no signal
@@ -184,8 +208,12 @@ class Machine:
             if not ended.done():
                 ended.set_result(-signal.SIGKILL)
 
+    def _happens(self, event: str, **fields: Any) -> None:
+        self.history.add(Source.FAULT, self.name, event, fields)
+
     def _on_event(self, event: Event) -> None:
         if event["event"] == "exited":
+            self.history.add(Source.CLIENT, self.name, "program ended", event["result"])
             ended = self._running.get(event["result"]["name"])
             if ended is not None and not ended.done():
                 ended.set_result(event["result"]["code"])

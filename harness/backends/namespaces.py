@@ -1,11 +1,10 @@
 """Network namespaces by iproute2: made, wired up, left for dead by runs that crashed, and swept.
 
-A run is named by its process and when that began, so that a later run tells what is still in use. Needs root.
+Names of runs tell a later run what is still in use (`harness.runs`). Needs root.
 """
 
 import asyncio
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -13,11 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import HarnessError, Missing
+from harness.runs import is_dead, run_name
 
 NAMED = Path("/run/netns")
 """Where iproute2 keeps namespaces by name."""
-
-OWNER = re.compile(r"hsh-(\d+)-(\d+)[-.]")
 
 NEEDED = ("ip", "unshare", "iptables", "ip6tables")
 
@@ -29,11 +27,6 @@ mkdir /run/upper /run/work
 mount -t overlay -o lowerdir=/etc,upperdir=/run/upper,workdir=/run/work harness /etc
 """
 """Fails where machines could not have an `/etc` of their own."""
-
-
-def run_name() -> str:
-    """This process, in a way that no later process is called."""
-    return f"hsh-{os.getpid()}-{_began(os.getpid())}"
 
 
 def check_usable() -> None:
@@ -119,18 +112,3 @@ def _run(argv: Sequence[str], stdin: str = "") -> str:
         said = (done.stderr or done.stdout).strip()
         raise HarnessError(f"{' '.join(argv)} ended with {done.returncode}: {said}; given was {stdin!r}")
     return done.stdout
-
-
-def is_dead(name: str) -> bool:
-    """Whether the run of this name has ended. What is not named by a run is none of ours."""
-    found = OWNER.match(name)
-    return found is not None and _began(int(found[1])) != found[2]
-
-
-def _began(pid: int) -> str:
-    """When the process began, in clock ticks since boot; empty when there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    return stat.rpartition(")")[2].split()[19]  # the name in parentheses may hold spaces

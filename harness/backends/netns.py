@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
@@ -28,8 +27,10 @@ from harness.backends.segment import (
     random_ula,
 )
 from harness.errors import HarnessError, Unsupported
+from harness.history import History
 from harness.progress import Report
 from harness.provision import Provisioner
+from harness.runs import new_folder, run_name
 from harness.versions import Release
 
 CAPABILITIES = frozenset(Capability)
@@ -95,10 +96,11 @@ class NetnsNetwork:
 
     def __init__(self, name: str, provisioner: Provisioner) -> None:
         self.name = name
+        self.history = History()
         self.capabilities = CAPABILITIES
         self.internet = Segment(INTERNET, random_private(), random_ula())
         self._provisioner = provisioner
-        self._switch = f"{namespaces.run_name()}.{name}"
+        self._switch = f"{run_name()}.{name}"
         self._host_end = f"hsh{secrets.token_hex(4)}"
         self._folder: Path | None = None
         self._segments: dict[str, Segment] = {}
@@ -115,7 +117,7 @@ class NetnsNetwork:
 
     async def __aenter__(self) -> "NetnsNetwork":
         await asyncio.to_thread(namespaces.sweep)
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{namespaces.run_name()}-"))
+        self._folder = new_folder("netns")
         self._folder.chmod(0o755)
         try:
             await namespaces.add(self._switch)
@@ -188,13 +190,14 @@ class NetnsNetwork:
         place = _Place(f"{self._switch}.{name}")
         place.plugs = {segment.name: number for number, segment in enumerate(on or [self.internet])}
         self._places[name] = place
-        layout = Layout(name, data, str(data), programs, self.host_address, self.capabilities)
-        argv: list[str | Path] = ["ip", "netns", "exec", place.namespace]
+        enter = ("ip", "netns", "exec", place.namespace)
+        layout = Layout(name, data, str(data), programs, self.host_address, self.capabilities, enter)
+        argv: list[str | Path] = [*enter]
         argv += ["unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc"]
         argv += ["sh", "-c", BOOT, "boot", name, self.host_address]
-        argv += [agent, "-name", name, "-socket", data / AGENT_SOCKET, "-until-eof"]
+        argv += [agent, "-name", name, "-socket", data / AGENT_SOCKET, "-until-eof", "-capture"]
         process = ProcessLauncher(argv, data / "agent.log")
-        machine = Machine(layout, NetnsLauncher(self, place, process))
+        machine = Machine(layout, NetnsLauncher(self, place, process), self.history)
         self._machines.append(machine)
         await machine.start()
         return machine

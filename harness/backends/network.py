@@ -12,6 +12,7 @@ from typing import Protocol
 from harness.backends.base import Capability
 from harness.backends.machine import Machine
 from harness.backends.segment import Segment, Version
+from harness.history import History
 from harness.provision import Provisioner
 from harness.versions import Release
 
@@ -21,6 +22,9 @@ class Network(AbstractAsyncContextManager["Network"], Protocol):
 
     Leaving the context ends and removes all of it.
     """
+
+    history: History
+    """Where its machines record what happens to them, from their making on."""
 
     @property
     def name(self) -> str:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -19,7 +18,9 @@ from harness.backends.base import Capability
 from harness.backends.machine import AGENT_SOCKET, TAILSCALED_SOCKET, Layout, Machine
 from harness.backends.segment import INTERNET, Segment, Version
 from harness.errors import HarnessError, Unsupported
+from harness.history import History
 from harness.provision import Provisioner
+from harness.runs import new_folder
 from harness.versions import Release
 
 HOST = "127.0.0.1"
@@ -79,6 +80,7 @@ class ProcessNetwork:
 
     def __init__(self, name: str, provisioner: Provisioner) -> None:
         self.name = name
+        self.history = History()
         self.capabilities = CAPABILITIES
         self.host_address = HOST
         self.internet = Segment(INTERNET, IPv4Network("127.0.0.0/8"), None)
@@ -88,7 +90,7 @@ class ProcessNetwork:
 
     async def __aenter__(self) -> "ProcessNetwork":
         # Not below pytest's tmp_path: a Unix socket's path is short.
-        self._folder = Path(tempfile.mkdtemp(prefix=f"hsh-{self.name}-"))
+        self._folder = new_folder("process")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -126,7 +128,7 @@ class ProcessNetwork:
             "-whois",
             data / TAILSCALED_SOCKET,
         ]
-        machine = Machine(layout, ProcessLauncher(argv, data / "agent.log"))
+        machine = Machine(layout, ProcessLauncher(argv, data / "agent.log"), self.history)
         self._machines.append(machine)
         await machine.start()
         return machine

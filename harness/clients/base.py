@@ -109,6 +109,10 @@ class Client(Source[Status], Prober, Protocol):
     def status(self) -> Status:
         """The status of the last read."""
 
+    @property
+    def last_status(self) -> Status | None:
+        """The same; None when it was never read."""
+
     def address(self, version: Literal[4, 6] = 4) -> Address:
         """Its tailnet address of that IP version, as of the last read."""
 

@@ -16,11 +16,14 @@ from typing import Any, Literal
 
 from harness.artifacts import Item
 from harness.backends.base import Capability
-from harness.backends.machine import TAILSCALED_SOCKET, Machine
+from harness.backends.machine import PACKETS, TAILSCALED_SOCKET, Machine
 from harness.clients.base import Ability, By, CliResult
+from harness.clients.bus import told
 from harness.clients.localapi import EVERY_CHANGE, LocalAPI
+from harness.clients.maplog import MapLog
 from harness.clients.tunnel import Resolution, Tunnel, version_of
 from harness.errors import AgentFailed, HarnessError, NotAnswering, NotReached
+from harness.history import Source
 from harness.progress import tail
 from harness.reach import Probe, Target
 from harness.status import Address, Status, parse_status
@@ -33,12 +36,17 @@ QUIET: Mapping[str, str] = {
     "TS_NO_LOGS_NO_SUPPORT": "true",  # no log uploads (logpolicy), for the commands as for the daemon
     "TS_DISABLE_PORTMAPPER": "true",  # no UPnP, PMP or PCP questions to the gateway
     "TS_PANIC_IF_HIT_MAIN_CONTROL": "true",  # a client that turns to the default control server is a bug
+    "TS_DEBUG_MAP": "1",  # every map response goes to the log, whatever server sent it
+    "TZ": "UTC",  # the log's times
 }
-"""Source: tailscale 1.80.3 and 1.102.4, envknob, net/portmapper, control/controlclient."""
+"""Source: tailscale 1.80.3 and 1.102.4, envknob, net/portmapper, control/controlclient (direct.go, DumpNetMaps)."""
 
 FLOWS_OF_OWN_STACK = 142
 """From 1.102 on the packet filter also knows the UDP flows that begin in tailscaled's own network stack: before, they
 are injected past it (net/tstun/wrap.go, injectedRead; tailscale/tailscale issue 14229)."""
+
+NOTICED = timedelta(seconds=2)
+"""A map response that was written to the log so lately belongs to the notification that made us look."""
 
 ANSWERING: Condition[Status] = Condition("answers", lambda status: None)
 
@@ -58,8 +66,10 @@ class TailscaledClient:
         self._api = LocalAPI(machine.data / TAILSCALED_SOCKET)
         self._changed = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
+        self._told: Mapping[str, Any] = {}
         self._status: Status | None = None
         self._tunnel = Tunnel(machine, self._api)
+        self._maps = MapLog(machine.data / f"{DAEMON}.log", version=release.capability)
 
     @property
     def name(self) -> str:
@@ -153,6 +163,11 @@ class TailscaledClient:
             raise HarnessError(f"{self.name} has not been read yet")
         return self._status
 
+    @property
+    def last_status(self) -> Status | None:
+        """The same; None when it was never read."""
+        return self._status
+
     def address(self, version: Literal[4, 6] = 4) -> Address:
         """Its tailnet address of that IP version, as of the last read."""
         for address in self.status.addresses:
@@ -163,12 +178,32 @@ class TailscaledClient:
     async def _watch(self) -> None:
         while True:
             with contextlib.suppress(NotAnswering):
-                async for _ in self._api.watch(EVERY_CHANGE):
+                async for notification in self._api.watch(EVERY_CHANGE):
                     self._changed.set()
+                    self._record(notification)
             await asyncio.sleep(0.05)  # the daemon is starting or gone
 
+    def _record(self, notification: Mapping[str, Any]) -> None:
+        """What the server sent comes first in the history, then what the client made of it."""
+        self._record_maps()
+        words = told(notification)
+        if words and words != self._told:  # health is told again and again
+            self.machine.history.add(Source.CLIENT, self.name, "notified", words)
+            self._told = words
+
+    def _record_maps(self) -> None:
+        history = self.machine.history
+        for response in self._maps.take():
+            # The log's times are whole seconds: good enough for what was not noticed at once.
+            noticed = response.logged is None or history.clock.now() - response.logged < NOTICED
+            wall = None if noticed else response.logged
+            history.add(Source.MAP, self.name, response.kind, response.fields, wall=wall)
+
     async def evidence(self) -> AsyncIterator[Item]:
-        """Its logs, and what LocalAPI still says."""
+        """Its logs, what LocalAPI still says, and the packets that its machine last saw."""
+        self._record_maps()
+        if self._maps.responses:
+            yield "maps.jsonl", "".join(f"{each.line()}\n" for each in self._maps.responses).encode()
         for log in sorted(self.machine.data.glob("*.log")):
             yield log.name, log
         for name, read in (
@@ -181,6 +216,8 @@ class TailscaledClient:
             except NotAnswering as error:
                 content = json.dumps({"error": str(error)})
             yield f"{name}.json", content.encode()
+        with contextlib.suppress(AgentFailed):  # on a machine that is off, or shares the host's network
+            yield PACKETS, await self.machine.packets()
 
     # ---- what its user does
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from harness.backends.machine import Machine
 from harness.errors import HarnessError, Unsupported
+from harness.history import Source
 from harness.lab.lab import Lan, interface_of, run
 
 COMMANDS = {4: "iptables", 6: "ip6tables"}
@@ -53,7 +54,8 @@ async def delay(machine: Machine, address: str, *, milliseconds: int) -> AsyncIt
             f"packets cannot be delayed here, which needs tc and the kernel's sch_netem: {error}"
         ) from error
     try:
-        yield
+        with machine.history.during(Source.FAULT, machine.name, "delay", milliseconds=milliseconds):
+            yield
     finally:
         await run(machine, f"tc qdisc del dev {interface} root")
 
@@ -64,7 +66,9 @@ async def _rules(machine: Machine, rules: Sequence[tuple[int, str]]) -> AsyncIte
     lines = [(COMMANDS[version], f"PREROUTING {mark} {rule}") for version, rule in rules]
     try:
         await run(machine, "\n".join(f"{command} -w -t raw -I {rule}" for command, rule in lines))
-        yield
+        told = [rule for _, rule in rules]
+        with machine.history.during(Source.FAULT, machine.name, "packets are dropped", rules=told):
+            yield
     finally:
         await run(machine, "\n".join(f"{command} -w -t raw -D {rule}" for command, rule in lines))
 

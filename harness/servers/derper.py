@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.ports import free_port
 from harness.progress import tail
+from harness.runs import environ, prefix
 from harness.servers.relay import map_text
 from harness.wait import RECHECK_SECONDS, Budget
 from headscale import tls
@@ -29,7 +30,7 @@ class Derper:
 
 async def start_derper(stack: AsyncExitStack, program: Path, host: str, *, verify_url: str) -> Derper:
     """Run it on this address until the stack unwinds. Who cannot be verified is refused."""
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hs-derper-")))
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix("derper"))))
     tls.load_or_create(
         [host],
         certificate_path=folder / f"{host}.crt",
@@ -46,6 +47,7 @@ async def start_derper(stack: AsyncExitStack, program: Path, host: str, *, verif
             *("-verify-client-url", verify_url, "-verify-client-url-fail-open=false"),
             stdout=output,
             stderr=output,
+            env=environ(),
         )
     stack.push_async_callback(_end, process)
     await _answers(process, host, port, log)

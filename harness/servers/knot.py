@@ -17,6 +17,7 @@ import dns.rdatatype
 from harness.errors import HarnessError, Missing
 from harness.ports import free_port
 from harness.progress import tail
+from harness.runs import environ
 from harness.wait import RECHECK_SECONDS, Budget
 
 KEY = "headscale"
@@ -95,7 +96,10 @@ async def start_knot(stack: AsyncExitStack, host: str, zone: str) -> Knot:
     log = folder / "knot.log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *(program, "-c", folder / "knot.conf"), stdout=output, stderr=output
+            *(program, "-c", folder / "knot.conf"),
+            stdout=output,
+            stderr=output,
+            env=environ(),
         )
     stack.push_async_callback(_end, process)
     await _answers(process, knot, log)

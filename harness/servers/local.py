@@ -1,13 +1,13 @@
 """What servers on this host share: a short-lived data directory, free ports, and the settings made of them."""
 
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
 from harness.ports import free_port
+from harness.runs import new_folder
 from harness.servers.configuration import FILE, Configuration
 
 
@@ -99,7 +99,7 @@ def local_settings(
         port=free_port(host),
         relay_port=free_port(host),
         stun_port=free_port(host, udp=True),
-        data=Path(tempfile.mkdtemp(prefix="hs-server-")),
+        data=new_folder("server"),
         ephemeral_timeout=ephemeral_timeout,
         everywhere=everywhere,
         configuration=configuration or Configuration(),

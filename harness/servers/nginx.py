@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError, Missing
 from harness.progress import tail
+from harness.runs import environ, prefix
 from harness.wait import RECHECK_SECONDS, Budget
 
 CONFIGURATION = """\
@@ -34,7 +35,7 @@ async def start_nginx(stack: AsyncExitStack, port: int, http: str) -> None:
     program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if program is None:
         raise Missing("there is no nginx: install it (Debian: apt-get install nginx-light)")
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hs-nginx-")))
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix("nginx"))))
     is_root = (await asyncio.to_thread(Path("/proc/self").stat)).st_uid == 0
     text = CONFIGURATION.format(folder=folder, http=http, user="user root;" if is_root else "")
     (folder / "nginx.conf").write_text(text)
@@ -44,6 +45,7 @@ async def start_nginx(stack: AsyncExitStack, port: int, http: str) -> None:
             *(program, "-p", folder, "-c", folder / "nginx.conf", "-e", "stderr"),
             stdout=output,
             stderr=output,
+            env=environ(),
         )
     stack.push_async_callback(_end, process)
     async with asyncio.timeout(Budget.DAEMON.seconds):

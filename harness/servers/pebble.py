@@ -6,7 +6,6 @@ Debian's is taken (2.4): 2.10 to 2.10.3, which the Go module proxy has, answer a
 
 import asyncio
 import json
-import os
 import shutil
 import ssl
 import tempfile
@@ -20,6 +19,7 @@ import trustme
 from harness.errors import HarnessError, Missing
 from harness.ports import free_port
 from harness.progress import tail
+from harness.runs import environ, prefix
 from harness.wait import RECHECK_SECONDS, Budget
 
 UNHURRIED = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"}
@@ -52,7 +52,7 @@ async def start_pebble(
     program = shutil.which("pebble")
     if program is None:
         raise Missing("there is no pebble: install it (Debian: apt-get install pebble)")
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hs-pebble-")))
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix("pebble"))))
     authority, port, management = trustme.CA(), free_port(host), free_port(host)
     issued = authority.issue_cert(host)
     (folder / "cert.pem").write_bytes(b"".join(part.bytes() for part in issued.cert_chain_pems))
@@ -74,7 +74,7 @@ async def start_pebble(
             *(program, "-config", folder / "pebble.json", "-dnsserver", dns_server),
             stdout=output,
             stderr=output,
-            env={**os.environ, **UNHURRIED, "PEBBLE_AUTHZREUSE": "100" if remembers else "0"},
+            env=environ(UNHURRIED, {"PEBBLE_AUTHZREUSE": "100" if remembers else "0"}),
         )
     stack.push_async_callback(_end, process)
     pem = authority.cert_pem.bytes()

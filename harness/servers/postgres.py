@@ -17,6 +17,7 @@ from typing import Any
 from harness.errors import HarnessError, Missing
 from harness.ports import free_port
 from harness.progress import tail
+from harness.runs import environ, prefix
 from harness.wait import RECHECK_SECONDS, Budget
 
 USER = "headscale"
@@ -103,7 +104,7 @@ async def start_postgres(stack: AsyncExitStack, host: str = "127.0.0.1") -> Post
     """Run it on this address until the stack unwinds. Raises Missing where it is not installed."""
     programs = _programs()
     owner = _owner()
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hs-postgres-")))
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix("postgres"))))
     postgres = Postgres(host, free_port(host), folder, secrets.token_urlsafe(16))
     password = folder / "password"
     password.write_text(postgres.password)
@@ -152,6 +153,7 @@ async def _start(log: Path, owner: pwd.struct_passwd | None, *words: Any) -> asy
             user=owner.pw_uid if owner is not None else None,
             group=owner.pw_gid if owner is not None else None,
             extra_groups=[] if owner is not None else None,
+            env=environ(),
         )
 
 

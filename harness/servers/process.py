@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -11,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.runs import environ
 from harness.servers.configuration import Configuration
 from harness.servers.health import answers
 from harness.servers.local import LocalSettings, remove_data
@@ -43,7 +43,7 @@ class ProcessServer(RestAdmin):
                 "serve",
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **self.variables, **self.environment},
+                env=environ(self.variables, self.environment),
             )
         await self._answers(self._process)
 

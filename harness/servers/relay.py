@@ -13,6 +13,7 @@ from pathlib import Path
 from aiohttp import web
 
 from harness.ports import free_port
+from harness.runs import prefix
 from headscale import tls
 from headscale.clock import SystemClock
 from headscale.derp.server import DerpServer
@@ -24,7 +25,7 @@ REGION_ID = 901
 
 async def start_relay(stack: AsyncExitStack, host: str) -> str:
     """Run a relay on this address until the stack unwinds; returns the DERP map file's text."""
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hs-relay-")))
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix("relay"))))
     certificate, key = folder / "relay.crt", folder / "relay.key"
     tls.load_or_create([host], certificate_path=certificate, key_path=key, now=datetime.now(UTC))
     derp_port, stun_port = free_port(host), free_port(host, udp=True)

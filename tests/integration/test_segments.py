@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from harness import ways
-from harness.backends import namespaces
 from harness.backends.base import Capability
 from harness.backends.choose import choose
 from harness.backends.machine import Machine
 from harness.backends.network import Network
 from harness.backends.segment import Segment, random_private, random_public, random_ula
 from harness.errors import HarnessError, Missing, Unsupported
+from harness.runs import run_name
 from harness.strict import unavailable
 
 pytestmark = pytest.mark.timeout(600)  # the first run makes an image
@@ -181,7 +181,7 @@ async def test_what_a_crash_of_netns_left_is_removed_by_the_next_run() -> None:
             subprocess.run, [sys.executable, "-c", CRASHES, mark], stdout=subprocess.PIPE, text=True
         )
         folder = Path(crashed.stdout.strip())
-        run = folder.name.rpartition("-")[0]
+        run = "-".join(folder.name.split("-")[:3])
         assert folder.name.startswith("hsh-")
         assert left_of(run)
         async with backend.network("next"):
@@ -189,9 +189,7 @@ async def test_what_a_crash_of_netns_left_is_removed_by_the_next_run() -> None:
             assert not folder.exists()
         assert (await bystander.agent("hello"))["name"] == "b"
         assert bystander.data.exists()
-        assert len(left_of(namespaces.run_name())) == 2, (
-            "the switch and the bystander of the run that goes on"
-        )
+        assert len(left_of(run_name())) == 2, "the switch and the bystander of the run that goes on"
     await asyncio.to_thread(until_ended, f"sleep {mark}")
 
 

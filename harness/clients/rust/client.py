@@ -20,7 +20,7 @@ from typing import Any, Literal, NoReturn
 
 from harness.agent.connection import AgentConnection, Event, connect
 from harness.artifacts import Item
-from harness.backends.machine import Machine, check_socket_path
+from harness.backends.machine import PACKETS, Machine, check_socket_path
 from harness.clients.base import Ability, By, CliResult
 from harness.clients.tunnel import ECHO_PORT, Resolution, judge, outside_netmap
 from harness.errors import AgentFailed, HarnessError, NotAnswering, Unsupported
@@ -142,6 +142,11 @@ class RustClient:
             raise HarnessError(f"{self.name} has not been read yet")
         return self._status
 
+    @property
+    def last_status(self) -> Status | None:
+        """The same; None when it was never read."""
+        return self._status
+
     def address(self, version: Literal[4, 6] = 4) -> Address:
         """Its tailnet address of that IP version, as of the last read."""
         for address in self.status.addresses:
@@ -166,6 +171,8 @@ class RustClient:
         except (NotAnswering, AgentFailed) as error:
             content = {"error": str(error)}
         yield "status.json", json.dumps(content, indent=2).encode()
+        with contextlib.suppress(AgentFailed):
+            yield PACKETS, await self.machine.packets()
 
     # ---- what its user does
 

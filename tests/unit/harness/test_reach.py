@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
 from harness.errors import HarnessError
+from harness.history import History, Source
 from harness.reach import (
     ROWS_SHOWN,
     SURPRISES_SHOWN,
@@ -226,3 +228,30 @@ async def test_a_denied_udp_probe_may_hit_an_old_flow_once_but_not_twice() -> No
     tcp = Scripted("a", lambda n: YES if n == 2 else NO)
     with pytest.raises(Unreached, match="expected no"):
         await assert_reach({(tcp, TARGET): False, (witness, TARGET): True})
+
+
+async def test_probes_are_told_with_what_was_expected_of_them() -> None:
+    """Each once, and again when it changes; a new matrix forgets the last."""
+    history = History()
+    a, c = Scripted("a", lambda n: NO if n < 3 else YES), Scripted("c", always(YES))
+    for prober in (a, c):
+        prober.machine = SimpleNamespace(history=history)  # type: ignore[attr-defined]
+    await assert_reach({(a, TARGET): True, (c, TARGET): True})
+    told = [(entry.who, entry.fields["expected"], entry.fields["actual"]) for entry in history.entries]
+    assert [each for each in told if each[0] == "a"] == [("a", "yes", "no"), ("a", "yes", "yes")]
+    assert [each for each in told if each[0] == "c"] == [("c", "yes", "yes")]
+    assert all(entry.source is Source.PROBE for entry in history.entries)
+    await assert_reach({(c, TARGET): True})
+    assert [way.prober for way in history.ways.values()] == ["c"]
+
+
+async def test_the_last_matrix_is_kept_with_its_surprises() -> None:
+    """For the table of a failure's page."""
+    history = History()
+    a, c = Scripted("a", always(YES)), Scripted("c", always(YES))
+    for prober in (a, c):
+        prober.machine = SimpleNamespace(history=history)  # type: ignore[attr-defined]
+    with pytest.raises(Unreached):
+        await assert_reach({(a, TARGET): False, (c, TARGET): True})
+    ways = {way.prober: (way.want, way.got, way.as_wanted) for way in history.ways.values()}
+    assert ways == {"a": (False, True, False), "c": (True, True, True)}
