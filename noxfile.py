@@ -127,6 +127,34 @@ def tutorial(session: nox.Session) -> None:
 
 
 @nox.session
+def generated(session: nox.Session) -> None:
+    """Drawn tailnets on real clients in network namespaces, as root: HARNESS_EXAMPLES of them, 200 unless told."""
+    session.install("-e", ".[dev]")
+    many = {"HARNESS_EXAMPLES": os.environ.get("HARNESS_EXAMPLES", "200")}
+    session.run("pytest", "scenarios/test_generated.py", "--backend=netns", *session.posargs, env=many)
+
+
+@nox.session
+def live(session: nox.Session) -> None:
+    """A state machine that drives real clients in network namespaces, as root. HARNESS_EXAMPLES says how many."""
+    session.install("-e", ".[dev]")
+    session.run(
+        "pytest",
+        "scenarios/test_live_clients.py",
+        "--backend=netns",
+        *session.posargs,
+        env={"HARNESS_LIVE": "1"},
+    )
+
+
+@nox.session
+def releases(session: nox.Session) -> None:
+    """Whether every client release that is out is listed: asks the Go module proxy and the crates' registry."""
+    session.install("-e", ".[harness]")
+    session.run("python", "-m", "harness.upstream")
+
+
+@nox.session
 def thirdparty(session: nox.Session) -> None:
     """Other people's API clients against our server: Go's SDK, Tailscale's own tools, PyPI's tailscale."""
     session.install("-e", ".[dev,thirdparty]")

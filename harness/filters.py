@@ -6,6 +6,7 @@ reason is not mistaken for the new one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import ip_network
 from typing import Any
 
@@ -20,6 +21,8 @@ Match = Mapping[str, Any]
 """One rule as Go's clients hold it (wgengine/filter/filtertype.Match, 1.80.3 to 1.102.4, Go's JSON)."""
 
 HIGHEST_PORT = 65535
+_network = lru_cache(maxsize=4096)(ip_network)  # the same few, for every packet of a sample
+
 SHOWN = 3
 """Wrong verdicts that a message gives; one is enough, a few show the pattern."""
 
@@ -92,12 +95,12 @@ def lets_in(matches: Sequence[Match], packet: Packet) -> bool:
 
 
 def _matches(match: Match, packet: Packet) -> bool:
-    if not any(packet.src in ip_network(prefix) for prefix in match.get("Srcs") or ()):
+    if not any(packet.src in _network(prefix) for prefix in match.get("Srcs") or ()):
         return False
     ports = [
         (to["Ports"]["First"], to["Ports"]["Last"])
         for to in match.get("Dsts") or ()
-        if packet.dst in ip_network(to["Net"])
+        if packet.dst in _network(to["Net"])
     ]
     if packet.proto in (ICMP, ICMPV6):
         return bool(ports)

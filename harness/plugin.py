@@ -44,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--client-versions",
         default=DEFAULT_VERSIONS,
         metavar="LIST",
-        help="oldest, middle, newest, all, rust, or releases such as 1.80,1.92.5 (default: %(default)s)",
+        help="oldest, middle, newest, all, rust, releases such as 1.80,1.92.5, or pairwise (default: %(default)s)",
     )
     group.addoption(
         "--backend",
@@ -89,10 +89,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(capability): the backend must have this capability")
     config.stash[HEADER] = []
     config.pluginmanager.register(Reporter(config), "harness-reporter")
-    from harness.versions import UnknownVersion, resolve
+    from harness.versionmatrix import selections
+    from harness.versions import UnknownVersion
 
     try:
-        resolve(config.getoption("--client-versions"))
+        selections(config.getoption("--client-versions"))
     except UnknownVersion as problem:
         raise pytest.UsageError(str(problem)) from None
 
@@ -102,6 +103,13 @@ def pytest_pycollect_makeitem(obj: object) -> None:
     """An async test that names a tailnet needs no mark of its own, whatever pytest-asyncio's mode is."""
     if inspect.iscoroutinefunction(obj) and TAILNETS & set(inspect.signature(obj).parameters):
         pytest.mark.asyncio(obj)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test of each selection of releases."""
+    from harness.versionmatrix import parametrize
+
+    parametrize(metafunc)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -160,9 +168,10 @@ async def releases(request: pytest.FixtureRequest, backend: "Backend") -> "tuple
     from harness.errors import Missing
     from harness.versions import resolve
 
+    asked = getattr(request, "param", None) or resolve(request.config.getoption("--client-versions"))
     ready: list[Release] = []
     header = request.config.stash[HEADER]
-    for release in resolve(request.config.getoption("--client-versions")):
+    for release in asked:
         try:
             with _uncaptured(request.config):  # builds take minutes: their progress is to be seen
                 await backend.prepare([release])

@@ -8,7 +8,7 @@ must last for Budget.HOLD.
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from harness.errors import HarnessError
 from harness.history import History, Source, Way
@@ -61,12 +61,19 @@ class Probe:
         return self.answered and self.reason is None
 
 
-class Prober(Protocol):
-    """Something that can probe."""
+class Named(Protocol):
+    """Who asks, as far as a table tells."""
 
     @property
     def name(self) -> str:
         """Unique among the probers of a matrix."""
+
+
+N = TypeVar("N", bound=Named)
+
+
+class Prober(Named, Protocol):
+    """Something that can probe."""
 
     async def probe(self, target: Target, *, within: float) -> Probe:
         """Try once, for at most `within` seconds."""
@@ -243,7 +250,7 @@ def _demand(wanted: Mapping[Pair, bool], seen: Mapping[Pair, Probe], when: str) 
         )
 
 
-def table(wanted: Mapping[Pair, bool], seen: Mapping[Pair, Probe]) -> str:
+def table(wanted: Mapping[tuple[N, Target], bool], seen: Mapping[tuple[N, Target], Probe]) -> str:
     """The matrix for people: a row a target, a column a prober, then a line for every surprise.
 
     Cells: `yes` and `no` as expected, `YES` and `NO` not as expected, `·` not probed. Of a large matrix only the rows

@@ -43,6 +43,8 @@ class Budget(Enum):
     """A new policy is what every connected client goes by."""
     CLOSE = auto()
     """What a new policy forbids no longer works, what it allows does: counted from when it is sent."""
+    MATRIX = auto()
+    """Of a whole matrix, what is to be answered is: a handshake may be lost, and is tried again after five seconds."""
     CERTIFICATE = auto()
     """A client gets a certificate: an order, a record, the authority's look at it, and two polls of a second each."""
     RECORDS = auto()
@@ -67,6 +69,7 @@ BUDGETS: Mapping[Budget, float] = {
     Budget.RECONNECT: 60.0,
     Budget.POLICY: 10.0,
     Budget.CLOSE: 3.0,
+    Budget.MATRIX: 8.0,
     Budget.CERTIFICATE: 60.0,
     Budget.RECORDS: 5.0,
     Budget.HOLD: 3.0,

@@ -1,5 +1,6 @@
 """Policies that change while machines run: how soon, for whom, and what happens when the new one is wrong."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -7,6 +8,8 @@ import pytest
 import pytest_asyncio
 
 from harness.clients.base import Ability, Client
+from harness.durations import Durations
+from harness.plugin import Publish
 from harness.policies import ALLOW_ALL, acl, policy
 from harness.reach import Pair, assert_reach
 from harness.servers.base import AdminRefused, all_online
@@ -16,6 +19,9 @@ from harness.wait import Budget
 from harness.watch import watched
 
 EVERYBODY = "autogroup:member"
+
+RUNS = int(os.environ.get("POLICY_RUNS", "2"))
+"""How often paths are closed and opened: a few tell whether it works, twenty are for figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ async def office(lasting_tailnet: Tailnet) -> Office:
     )
 
 
-async def test_a_path_closes_and_opens_within_seconds(office: Office) -> None:
+async def test_a_path_closes_and_opens_within_seconds(office: Office, publish: Publish) -> None:
     """Fresh flows stop when the policy that forbids them is set and start when one allows them; others never notice."""
     both = policy(acl(["alice@", "bob@"], "tag:web:*"))
     bob_only = policy(acl("bob@", "tag:web:*"))
@@ -61,24 +67,29 @@ async def test_a_path_closes_and_opens_within_seconds(office: Office) -> None:
     changing: list[Pair] = [(alice, target) for alice in office.alice for target in (echo, icmp)]
     changing += [(alice, udp) for alice in office.alice if Ability.UDP_FLOWS in alice.abilities]
     steady = office.bob, echo
+    closed, opened = Durations("closed after"), Durations("open after")
+    release = {client.name: client.release for client in office.tailnet.clients}
     await office.tailnet.set_policy(both)
     await assert_reach(dict.fromkeys([*changing, steady], True))
     async with watched([*changing, steady]) as watch:
-        begin = watch.now
-        await office.tailnet.set_policy(bob_only)
-        await watch.go_on(Budget.HOLD)
-        for pair in changing:
-            open_for = watch.open_for(pair, since=begin)
-            office.tailnet.history.record("path closed", seconds=open_for, to=str(pair[1]), by=pair[0].name)
-            assert open_for <= Budget.CLOSE.seconds, watch.told(pair)
-        again = watch.now
-        await office.tailnet.set_policy(both)
-        await watch.go_on(Budget.CLOSE)
-        for pair in changing:
-            after = watch.opened_after(pair, since=again)
-            assert after is not None, watch.told(pair)
-            assert after <= Budget.CLOSE.seconds, watch.told(pair)
-        assert watch.longest_silence(steady, since=begin) <= Budget.CLOSE.seconds, watch.told(steady)
+        first = watch.now
+        for _ in range(RUNS):
+            begin = watch.now
+            await office.tailnet.set_policy(bob_only)
+            await watch.go_on(Budget.HOLD)
+            for pair in changing:
+                closed.add(release[pair[0].name], watch.open_for(pair, since=begin))
+                assert watch.open_for(pair, since=begin) <= Budget.CLOSE.seconds, watch.told(pair)
+            again = watch.now
+            await office.tailnet.set_policy(both)
+            await watch.go_on(Budget.CLOSE)
+            for pair in changing:
+                after = watch.opened_after(pair, since=again)
+                assert after is not None, watch.told(pair)
+                assert after <= Budget.CLOSE.seconds, watch.told(pair)
+                opened.add(release[pair[0].name], after)
+        assert watch.longest_silence(steady, since=first) <= Budget.CLOSE.seconds, watch.told(steady)
+    publish("policy-change.txt", f"{closed}\n{opened}\n")
 
 
 async def test_policies_follow_each_other_directly(office: Office) -> None:

@@ -121,6 +121,8 @@ func (a *agent) handle(op string, line []byte) (any, error) {
 		return decode(line, mirror)
 	case "probe":
 		return decode(line, probe)
+	case "row":
+		return decode(line, row)
 	case "mirror_streams":
 		return decode(line, mirrorStreams)
 	case "stream":

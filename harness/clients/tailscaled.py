@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, Literal
@@ -301,6 +301,12 @@ class TailscaledClient:
         except NotAnswering as error:
             return Probe(answered=False, reason=str(error))
         return await self._tunnel.probe(target, status, within=within)
+
+    async def row(
+        self, targets: Sequence[Target], *, senders: Sequence[Collection[str]], within: float
+    ) -> list[Probe]:
+        """Try many targets once, all at the same time; see Tunnel.row. Capability.TUN."""
+        return await self._tunnel.row(targets, senders=senders, within=within)
 
     def _where(self, by: By) -> str:
         if by != "name":

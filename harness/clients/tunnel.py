@@ -7,7 +7,7 @@ is behind a source address, and leaves ICMP and DNS to LocalAPI.
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Literal
@@ -27,6 +27,9 @@ LOOPBACK = "127.0.0.1"
 
 MAGIC_DNS = {4: "100.100.100.100:53", 6: "[fd7a:115c:a1e0::53]:53"}
 """The same resolver; a machine without an IPv4 address in the tailnet has no way to the first."""
+
+ROW_AT_ONCE = 256
+"""Probes of a row under way at the same time: most of a large row should not be answered, and only wait."""
 
 RESOLVE_MS = 3000
 """One question to a resolver on the same machine, with a few resends."""
@@ -126,6 +129,30 @@ class Tunnel:
             nonce=secrets.token_hex(8),
         )
         return judge(seen, target, own={str(a) for a in status.addresses})
+
+    async def row(
+        self, targets: Sequence[Target], *, senders: Sequence[Collection[str]], within: float
+    ) -> list[Probe]:
+        """Try many targets once, all in one question to the agent; needs a kernel interface, and addresses.
+
+        `senders` are, for each target, the addresses that it may see as the source.
+        """
+        self._machine.require(Capability.TUN)
+        probes = [
+            {
+                "network": target.transport,
+                "address": target.address,
+                "port": target.port,
+                "timeout_ms": round(within * 1000),
+                "nonce": secrets.token_hex(8),
+            }
+            for target in targets
+        ]
+        answer = await self._machine.agent("row", probes=probes, at_once=ROW_AT_ONCE)
+        return [
+            judge(seen, target, own=set(own))
+            for seen, target, own in zip(answer["probes"], targets, senders, strict=True)
+        ]
 
     async def _look_up(self, name: str, status: Status) -> Resolution:
         """The name's addresses of the IP version that this client has, IPv4 first."""

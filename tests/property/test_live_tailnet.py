@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from harness import invariants
 from harness.clients.fake import AnswerRefused, FakeClient, MapStream, PollEnded
@@ -24,7 +24,8 @@ from harness.clients.netmap import NetMap
 from harness.clients.session import SessionClosed, StreamCut
 from harness.errors import HarnessError
 from harness.expected import look
-from harness.policies import ALLOW_ALL, NOBODY, grant, policy, read
+from harness.generated.rules import MACHINE, MACHINES, USERS, TailnetRules
+from harness.policies import read
 from harness.servers.inprocess import InProcessServer
 from harness.servers.local import local_settings
 from tests.integration.fakes import EPHEMERAL_TIMEOUT, GRACE, Tailnet
@@ -32,19 +33,8 @@ from tests.property.netmaps import known
 
 T = TypeVar("T")
 
-MACHINES = 4
 PATIENCE_S = 10.0
-TAGS = {"tag:a": ["alice@"], "tag:b": ["alice@", "bob@"]}
-POLICIES = (
-    ALLOW_ALL,
-    NOBODY,
-    policy(grant("alice@", to="alice@"), grant("bob@", to="bob@"), tag_owners=TAGS),
-    policy(grant("autogroup:member", to="autogroup:self"), grant("bob@", to="tag:a"), tag_owners=TAGS),
-    policy(grant("tag:a", to="tag:b"), grant("alice@", to="bob@", ip="tcp:22"), tag_owners=TAGS),
-)
 GONE = (AnswerRefused, PollEnded, SessionClosed, StreamCut)
-MACHINE = st.integers(0, MACHINES - 1)
-USER = st.sampled_from(["1", "2"])
 
 
 @dataclass
@@ -56,15 +46,19 @@ class Member:
     messages: list[dict[str, Any]] = field(default_factory=list)
 
 
-class LiveTailnet(RuleBasedStateMachine):
-    """Acts on four machines of two users, one after the other; each has settled before the next."""
+class LiveTailnet(TailnetRules):
+    """Acts on four machines of two users, one after the other; each has settled before the next.
+
+    The server is our own, in this process, so that a test may look inside.
+    """
+
+    server: InProcessServer
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.stack = AsyncExitStack()
         self.members: dict[int, Member] = {}
-        self.policy = ""
         self.highest = 0
         self.numbers: set[str] = set()
 
@@ -86,7 +80,7 @@ class LiveTailnet(RuleBasedStateMachine):
         self.stack.push_async_callback(self.server.close)
         await self.server.start()
         self.tailnet = Tailnet(self.server, self.stack)
-        for name in ("alice", "bob"):
+        for name in USERS:
             await self.server.create_user(name)
         for number in range(MACHINES):
             self.members[number] = Member(await self.tailnet.client(f"host{number % 2}"))
@@ -99,10 +93,6 @@ class LiveTailnet(RuleBasedStateMachine):
         self.runner.close()
 
     # ---- what may happen
-
-    @rule(machine=MACHINE, user=USER, tagged=st.booleans(), ephemeral=st.booleans())
-    def joins(self, machine: int, user: str, tagged: bool, ephemeral: bool) -> None:
-        self.run(self._joins(machine, user, tags=("tag:a",) if tagged else (), ephemeral=ephemeral))
 
     async def _joins(self, machine: int, user: str, **kind: Any) -> None:
         """With a new node key each time, as after a logout; and polling."""
@@ -134,27 +124,18 @@ class LiveTailnet(RuleBasedStateMachine):
         await self._hang_up(member)
         await self._polls(member)
 
-    @rule(machine=MACHINE)
-    def goes_away_and_comes_back(self, machine: int) -> None:
-        """The stream ends and another begins: with a new disco key, as after a restart of the client."""
-        self.run(self._comes_back(self.members[machine]))
-
-    async def _comes_back(self, member: Member) -> None:
+    async def _comes_back(self, machine: int) -> None:
+        member = self.members[machine]
         await self._hang_up(member)
         member.client.restart()
         await self._polls(member)
 
-    @rule(machine=MACHINE)
-    def goes_away(self, machine: int) -> None:
-        self.run(self._hang_up(self.members[machine]))
+    async def _goes_away(self, machine: int) -> None:
+        await self._hang_up(self.members[machine])
 
-    @rule(machine=MACHINE)
-    def logs_out(self, machine: int) -> None:
-        async def act() -> None:
-            await self.members[machine].client.logout()
-            await self._hang_up(self.members[machine])
-
-        self.run(act())
+    async def _logs_out(self, machine: int) -> None:
+        await self.members[machine].client.logout()
+        await self._hang_up(self.members[machine])
 
     @rule(machine=MACHINE, port=st.integers(1, 3), name=st.sampled_from(["a b", "twin", ""]))
     def reports(self, machine: int, port: int, name: str) -> None:
@@ -165,35 +146,6 @@ class LiveTailnet(RuleBasedStateMachine):
                 await client.lite_update(endpoints=[f"192.0.2.{machine}:{port}"], hostinfo=hostinfo)
 
         self.run(act())
-
-    @rule(pick=MACHINE, name=st.sampled_from(["chosen", "other"]))
-    def is_renamed(self, pick: int, name: str) -> None:
-        self.run(self._admin(lambda node: self.server.rename_node(node, name), pick))
-
-    @rule(pick=MACHINE, tags=st.sampled_from([("tag:a",), ("tag:a", "tag:b")]))
-    def is_tagged(self, pick: int, tags: tuple[str, ...]) -> None:
-        self.run(self._admin(lambda node: self.server.set_tags(node, tags), pick))
-
-    @rule(pick=MACHINE, ends=st.booleans())
-    def its_key_ends_or_does_not(self, pick: int, ends: bool) -> None:
-        act = self.server.expire_node if ends else self.server.never_expire_node
-        self.run(self._admin(act, pick))
-
-    @rule(pick=MACHINE)
-    def is_deleted(self, pick: int) -> None:
-        self.run(self._admin(self.server.delete_node, pick))
-
-    @rule(text=st.sampled_from(POLICIES))
-    def policy_is_set(self, text: str) -> None:
-        async def act() -> None:
-            await self.server.set_policy(text)
-            self.policy = text
-
-        self.run(act())
-
-    @rule()
-    def server_restarts(self) -> None:
-        self.run(self._restarts())
 
     async def _restarts(self) -> None:
         polling = [member for member in self.members.values() if member.stream is not None]
@@ -308,13 +260,6 @@ class LiveTailnet(RuleBasedStateMachine):
 
     def _listed(self) -> list[Any]:
         return list(self.server.app.writer.snapshot.nodes.values())
-
-    async def _admin(self, act: Any, pick: int) -> None:
-        """Something done to one of the nodes there are; it may be refused."""
-        nodes = await self.server.nodes()
-        if nodes:
-            with contextlib.suppress(HarnessError):
-                await act(nodes[pick % len(nodes)].id)
 
 
 NIGHTLY = 5000

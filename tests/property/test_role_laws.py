@@ -6,10 +6,11 @@ from typing import Final
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from harness.generated.policies import GROUPS
 from headscale.policy.compiled import Compiled, compile_policy
 from headscale.policy.parse import parse_policy
 from headscale.records import Role
-from tests.property.policies import GROUPS, PolicyCase, policy_cases
+from tests.property.policies import PolicyCase, policy_cases
 from tests.property.test_policy_laws import answers, compiled, people_of, subject_of, with_names
 
 ROLES: Final = tuple(role.value for role in Role if role is not Role.MEMBER)
