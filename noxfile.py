@@ -155,6 +155,48 @@ def releases(session: nox.Session) -> None:
 
 
 @nox.session
+def differential(session: nox.Session) -> None:
+    """The same scenario on our server as a process and in its image: clients and administrators see the same.
+
+    Arguments after `--` take the place of both servers: `-- inprocess process --backend=netns --seed=7`.
+    """
+    session.install("-e", ".[dev]")
+    if session.posargs:
+        session.run("python", "-m", "harness.differential", *session.posargs)
+        return
+    image = "headscale-under-test:differential"
+    session.run("dockerfiles/build-server", image, external=True)
+    try:
+        session.run(
+            "python", "-m", "harness.differential", "process", f"image:{image}", "--backend=container"
+        )
+    finally:
+        session.run("docker", "rmi", "--force", image, external=True)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Servers with one mistake each, as root: real clients must notice every one. Half an hour for all of them.
+
+    Arguments after `--` are the names of mutants, or options (`--list`). Results lie in artifacts/mutants.
+    """
+    session.install("-e", ".[dev]")
+    session.run("python", "-m", "harness.mutants", *session.posargs)
+
+
+@nox.session
+def hosted(session: nox.Session) -> None:
+    """Scenarios against a server that is only a URL and API keys; ours as a process stands in for it.
+
+    Arguments after `--` go to pytest; they choose the scenarios. (docs/testing/servers.md)
+    """
+    session.install("-e", ".[dev]")
+    names = ("connectivity", "names", "acl", "auth_keys", "expiry", "oauth", "ephemeral", "policy_change")
+    chosen = session.posargs or [f"scenarios/test_{name}.py" for name in names]
+    session.run("python", "-m", "harness.servers.hosted.trial", *chosen)
+
+
+@nox.session
 def thirdparty(session: nox.Session) -> None:
     """Other people's API clients against our server: Go's SDK, Tailscale's own tools, PyPI's tailscale."""
     session.install("-e", ".[dev,thirdparty]")

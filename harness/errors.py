@@ -31,7 +31,11 @@ class NotAnswering(HarnessError):
 
 
 class Unsupported(HarnessError):
-    """The backend cannot do this; the text names the capability that it lacks."""
+    """A server, client or backend cannot do this; the text names what it lacks. See harness/outcomes.py."""
+
+
+class NotOffered(Unsupported):
+    """A declared limit of the server, client or backend that was chosen, known before anything was tried."""
 
 
 class NotReached(HarnessError):

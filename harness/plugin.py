@@ -1,7 +1,8 @@
 """The pytest plugin: options, the fixtures `tailnet` and `make_tailnet`, and the evidence of failures.
 
 Scenarios run in one event loop for the whole session, because the backend and what it built live that long.
-What cannot run on this machine is a skip that names the reason, or a failure under HARNESS_STRICT=1.
+What cannot run on this machine is a skip that names the reason, or a failure under HARNESS_STRICT=1. What the chosen
+server, client or backend cannot do by its nature is neither (harness/outcomes.py).
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
+from harness import outcomes
 from harness.reporting import Reporter, add_options
 from harness.strict import strict, unavailable
 
@@ -33,6 +35,7 @@ DEFAULT_VERSIONS = "oldest,middle,newest,rust"
 SERVERS = ("inprocess", "process")
 DATABASES = ("sqlite", "postgres")
 TAILNETS = frozenset({"tailnet", "make_tailnet", "lasting_tailnet"})
+EPHEMERAL_TIMEOUT = timedelta(minutes=30)
 FAILED = pytest.StashKey[bool]()
 HEADER = pytest.StashKey[list[str]]()
 
@@ -69,6 +72,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--proxy",
         action="store_true",
         help="put the control proxy in front of servers without TLS: failures leave all that passed as control.jsonl",
+    )
+    group.addoption(
+        "--control-url",
+        metavar="URL",
+        help="test the server at this URL by its REST v2, with the API key in HARNESS_API_KEY",
     )
     group.addoption(
         "--keep", action="store_true", help="stop and wait when a scenario fails, with all running"
@@ -120,9 +128,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """What the scenarios ran on."""
+    """What the scenarios ran on, and what it could not do."""
+    outcomes.summarize(terminalreporter)
     for line in config.stash[HEADER]:
         terminalreporter.write_line(line)
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """What cannot be asked has a category of its own."""
+    return outcomes.status(report)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -130,11 +144,10 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Remember failures, for the fixtures that clean up after the test."""
+    reason = outcomes.translate(call)
     report = yield
-    if report.failed and (reason := _unsupported(call)) is not None and not strict():
-        # What no selected client or this backend can do is no fault of the server: say so by name.
-        report.outcome = "skipped"
-        report.longrepr = (str(item.path), item.reportinfo()[1] or 0, f"Skipped: {reason}")
+    if reason is not None:
+        outcomes.mark(item, report, reason)
     if report.failed and call.when in ("setup", "call"):
         item.stash[FAILED] = True
     return report
@@ -144,9 +157,15 @@ def pytest_runtest_makereport(
 async def backend(request: pytest.FixtureRequest) -> AsyncIterator["Backend"]:
     """Where machines run."""
     from harness.backends.choose import choose
-    from harness.errors import Missing
+    from harness.errors import Missing, NotOffered
 
     asked = request.config.getoption("--backend")
+    if request.config.getoption("--control-url"):
+        if asked not in (None, "process"):
+            raise NotOffered(
+                f"machines of the {asked} backend reach no server outside: --control-url needs process"
+            )
+        asked = "process"
     try:
         chosen = await asyncio.to_thread(choose, asked)
     except Missing as problem:
@@ -247,7 +266,7 @@ async def _maker(
 
         async def make(
             *,
-            ephemeral_timeout: timedelta = timedelta(minutes=30),
+            ephemeral_timeout: timedelta = EPHEMERAL_TIMEOUT,
             with_tls: bool = False,
             everywhere: bool = False,
             config: "Mapping[str, Any] | Configure | None" = None,
@@ -327,6 +346,9 @@ def publish(request: pytest.FixtureRequest) -> Publish:
 
 
 def check_needs(node: pytest.Item | pytest.Module, backend: "Backend") -> None:
+    """Raises NotOffered for a scenario whose needs the backend, asked for by name, does not have."""
+    from harness.errors import NotOffered
+
     lacking = [
         str(marker.args[0])
         for marker in node.iter_markers("needs")
@@ -335,7 +357,9 @@ def check_needs(node: pytest.Item | pytest.Module, backend: "Backend") -> None:
     if lacking:
         reason = f"the {backend.name} backend has no {', '.join(lacking)}"
         # Asked for by name, a backend's limits are known; chosen for want of a better one, they are a gap.
-        unavailable(reason) if backend.why != "it was asked for" else pytest.skip(reason)
+        if backend.why != "it was asked for":
+            unavailable(reason)
+        raise NotOffered(reason)
 
 
 def _server(
@@ -348,16 +372,25 @@ def _server(
     configuration: "Configuration",
     elsewhere: Mapping[str, str],
 ) -> "ControlServer":
-    from harness.errors import Unsupported
+    from harness.errors import NotOffered
+    from harness.servers.configuration import Configuration
     from harness.servers.local import local_settings
 
     kind = request.config.getoption("--server")
+    url = request.config.getoption("--control-url")
     image = request.config.getoption("--control-image")
     needed = {marker.args[0] for marker in request.node.iter_markers("server")}
+    if url:
+        from harness.servers.hosted.choose import hosted_server
+
+        plain = configuration == Configuration() and not (with_tls or everywhere or elsewhere or needed)
+        return hosted_server(url, plain=plain and ephemeral_timeout == EPHEMERAL_TIMEOUT)
+    if image and needed:
+        raise NotOffered(f"a server from an image is not ours as a {', '.join(sorted(needed))}")
     if image and with_tls:
-        raise Unsupported("a server from an image has no certificate")
+        raise NotOffered("a server from an image has no certificate")
     if image and elsewhere:
-        raise Unsupported("a server from an image has its own database")
+        raise NotOffered("a server from an image has its own database")
     if image:
         from harness.servers.container import ContainerServer
 
@@ -415,13 +448,6 @@ async def _wait_for_people(request: pytest.FixtureRequest, tailnet: "Tailnet") -
         for client in tailnet.clients:
             print(f"kept: {client.name} in {client.machine.data}")  # noqa: T201
         await asyncio.to_thread(input, "Enter to clean up: ")
-
-
-def _unsupported(call: pytest.CallInfo[None]) -> str | None:
-    from harness.errors import Unsupported
-
-    problem = call.excinfo.value if call.excinfo is not None else None
-    return str(problem) if isinstance(problem, Unsupported) else None
 
 
 def _uncaptured(config: pytest.Config) -> contextlib.AbstractContextManager[None]:

@@ -18,13 +18,14 @@ from harness.backends.network import Network
 from harness.clients.base import Ability, Client, CliResult
 from harness.clients.start import abilities, start
 from harness.conditions import has_addresses, running, sees, sees_exactly
-from harness.errors import HarnessError, Unsupported
+from harness.errors import HarnessError, NotOffered, Unsupported
 from harness.expected import FAMILIES, look, matrix
 from harness.history import History
 from harness.inforce import until_in_force
 from harness.policies import ALLOW_ALL, read
 from harness.reach import Pair, assert_exactly, assert_reach
 from harness.servers.base import AuthKey, ControlServer, ServerAbility, ServerNode
+from harness.servers.hosted.server import HostedServer
 from harness.servers.observed import observe
 from harness.services import Service, services
 from harness.status import Status
@@ -123,7 +124,7 @@ class Tailnet:
         Raises AdminRefused with the server's complaints.
         """
         if ServerAbility.POLICY not in self.server.abilities:
-            raise Unsupported(f"the server ({self.server.name}) takes no policy while it runs")
+            raise NotOffered(f"the server ({self.server.name}) takes no policy while it runs")
         await self.server.set_policy(text)
         self.history.record("policy set", policy=text)
         await self.until_in_force(text)
@@ -361,6 +362,8 @@ async def open_tailnet(
 ) -> AsyncIterator[Tailnet]:
     """A tailnet on a network that is entered; its clients and its server end with the context."""
     tailnet = Tailnet(server, network, releases, history)
+    if isinstance(server, HostedServer):
+        server.clients = tailnet.clients
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.close)
         observe(server, history)

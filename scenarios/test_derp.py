@@ -14,11 +14,12 @@ from harness.clients.derp import DerpClient
 from harness.clients.fake import FakeClient
 from harness.conditions import relayed_to, running
 from harness.faults import direct_blocked
+from harness.filters import Filter, Netmap
 from harness.plugin import MakeTailnet
 from harness.reach import assert_reach
 from harness.servers.derper import start_derper
 from harness.versions import RELEASES
-from harness.wait import Budget
+from harness.wait import Budget, Condition, until
 from headscale.keys import generate_private_key
 
 MAP = "derp.yaml"
@@ -75,6 +76,30 @@ async def test_an_external_relay_serves_members_only(
         await tailnet.server.delete_node(node.id)
         with pytest.raises(ConnectionError):
             await DerpClient.login(fake.node_private, derper.host, derper.port, tls=unchecked())
+
+
+async def test_a_changed_map_is_told_to_who_is_connected(make_tailnet: MakeTailnet) -> None:
+    """A region comes, another goes, while clients run: each has the map that the files make now."""
+    tailnet = await make_tailnet(config={"derp.paths": [MAP]}, files={MAP: NOWHERE})
+    clients = await tailnet.join_each(able=Ability.NETMAP)
+
+    async def knows(*codes: str) -> None:
+        await tailnet.each(clients, lambda client: until(Filter(client), relays(*codes), Budget.SYNC))
+
+    await knows("headscale", "no")
+    (tailnet.server.folder / MAP).write_text(NOWHERE.replace("900", "901").replace("code: no,", "code: new,"))
+    await knows("headscale", "new")
+    await tailnet.reach(clients)
+
+
+def relays(*codes: str) -> Condition[Netmap]:
+    """The client's netmap has the regions of these codes and no others."""
+
+    def why_not(netmap: Netmap) -> str | None:
+        found = sorted(region["RegionCode"] for region in netmap["DERPMap"]["Regions"].values())
+        return None if found == sorted(codes) else f"it has {found}"
+
+    return Condition(f"knows the regions {sorted(codes)}", why_not)
 
 
 async def test_a_client_is_relayed_by_websocket(make_tailnet: MakeTailnet, backend: Backend) -> None:

@@ -1,13 +1,17 @@
 """Keys that end: by an administrator, by time, by being put off, and not at all."""
 
+import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from harness.clients.base import Ability, Client
+from harness.clients.fake import FakeClient
 from harness.conditions import expires, needs_login, never_expires, running, sees_expired, sees_unexpired
 from harness.logins import REAUTH, logs_in
 from harness.plugin import MakeTailnet
 from harness.tailnet import Tailnet
-from harness.wait import Budget, until_it_holds
+from harness.wait import Budget, Condition, until, until_it_holds
 
 SLACK = timedelta(minutes=2)
 
@@ -74,6 +78,38 @@ async def test_a_key_ends_when_its_time_comes(tailnet: Tailnet) -> None:
     assert datetime.now(UTC) >= end
     for name in nodes:
         await watcher.until(sees_expired(name), Budget.SYNC)
+
+
+async def test_an_ended_key_opens_nothing_whatever_its_client_thinks(tailnet: Tailnet) -> None:
+    """Tailscale's clients see by their own clocks that their time is over; the server does not rely on that."""
+    async with FakeClient(tailnet.server.url, hostname="stubborn") as client:
+        await client.register(auth_key=(await tailnet.auth_key("alice")).text)
+        [node] = await tailnet.server.nodes()
+        end = datetime.now(UTC) + timedelta(seconds=3)
+        await tailnet.server.expire_node(node.id, at=end)
+        assert not (await client.register()).get("NodeKeyExpired")
+        await until(Registrations(client), HAS_ENDED, Budget.SYNC)
+        assert datetime.now(UTC) >= end
+
+
+class Registrations:
+    """What a client is told that registers again and again with its old key, as a source of facts."""
+
+    name = "the stubborn client"
+
+    def __init__(self, client: FakeClient) -> None:
+        self._client = client
+
+    async def read(self) -> Mapping[str, Any]:
+        return await self._client.register()
+
+    async def changed(self, within: float) -> None:
+        await asyncio.sleep(within)
+
+
+HAS_ENDED: Condition[Mapping[str, Any]] = Condition(
+    "its key has ended", lambda told: None if told.get("NodeKeyExpired") else f"it is told {dict(told)}"
+)
 
 
 async def test_keys_live_as_long_as_the_tailnet_says(make_tailnet: MakeTailnet) -> None:

@@ -116,6 +116,24 @@ async def test_approved_routes_outlive_a_logout(tailnet: Tailnet) -> None:
         await tailnet.server.delete_node((await tailnet.server.nodes())[-1].id)
 
 
+async def test_what_an_administrator_approved_outlives_a_logout(tailnet: Tailnet) -> None:
+    """No policy approves the route: the router that logs in again, with another key, serves it at once."""
+    clients = await tailnet.each(tailnet.able(Ability.LOGOUT), tailnet.client)
+    flag = f"--advertise-routes={ROUTE}"
+    for client in clients:
+        for is_first in (True, False):
+            key = await tailnet.auth_key("alice")
+            assert (await client.up(tailnet.server.url, auth_key=key.text, extra=[flag])).ok
+            await client.until(running(), Budget.JOIN)
+            node = await tailnet.node_of(client)
+            if is_first:
+                assert node.routes == ()
+                await tailnet.server.approve_routes(node.id, [ROUTE])
+            assert (await tailnet.node_of(client)).routes == (ROUTE,)
+            assert (await client.logout()).ok
+            await client.until(needs_login(), Budget.SYNC)
+
+
 async def test_a_deleted_node_is_gone_for_everyone(tailnet: Tailnet) -> None:
     """An administrator deletes a connected node: no peer sees or reaches it any more, the others go on."""
     gone, *others = await tailnet.join_each()

@@ -39,8 +39,8 @@ async def test_a_name_that_an_administrator_gave_stays(tailnet: Tailnet) -> None
 
 
 async def test_two_machines_of_one_name_get_two_names(tailnet: Tailnet) -> None:
-    """The second machine that calls itself `twin` becomes `twin-1`; the first keeps its name."""
-    clients = await tailnet.each(tailnet.releases, tailnet.client)
+    """The second machine that calls itself `twin` becomes `twin-1`; the first keeps its name. There are always two."""
+    clients = await tailnet.each((tailnet.releases[0], *tailnet.releases), tailnet.client)
     for client in clients:  # one after the other: the order decides
         await tailnet.log_in(client, await tailnet.auth_key("alice"), hostname="twin")
     names = [await tailnet.given_name(client) for client in clients]

@@ -13,9 +13,10 @@ import pytest_asyncio
 from harness.backends.base import Capability
 from harness.backends.segment import random_private, random_ula
 from harness.clients.base import Ability, Client
+from harness.filters import Filter, Netmap
 from harness.policies import ALLOW_ALL, grant, policy
 from harness.tailnet import Tailnet
-from harness.wait import Budget
+from harness.wait import Budget, Condition, until
 from harness.ways import answer_on, followed, source_seen, until_seen_as
 
 pytestmark = [pytest.mark.needs(Capability.SEGMENTS), pytest.mark.timeout(300)]
@@ -136,6 +137,18 @@ async def test_both_families_are_routed(office: Office) -> None:
         await office.goes_through(client, office.right, version=6)
 
 
+async def test_a_route_has_one_way_at_a_time(office: Office) -> None:
+    """Two routers serve it and nobody is steered: every client is told of the same one, and of no other."""
+    await office.serves(office.left, office.prefix)
+    await office.goes_through(office.bob, office.left)
+    await office.serves(office.right, office.prefix)
+    standing_by = await office.tailnet.node_of(office.right)
+    assert (standing_by.routes, standing_by.serving) == ((office.prefix,), ())
+    for client in (office.alice, office.bob):
+        await until(Filter(client), sends_through(office.prefix, office.left), Budget.SYNC)
+        await office.goes_through(client, office.left)
+
+
 async def test_the_longer_prefix_is_taken(office: Office) -> None:
     """As everywhere in IP, whoever is primary of the other; without it the shorter one leads there."""
     half = next(n for n in IPv4Network(office.prefix).subnets() if IPv4Address(office.host) in n)
@@ -221,6 +234,9 @@ async def test_a_route_that_its_router_withdraws_is_gone_at_once(office: Office)
         late = [look for look in way.looks if look.began > since + Budget.CLOSE.seconds]
         assert late
         assert {look.source for look in late} == {None}, way.told()
+    # The router itself no longer passes packets on; the others are not even told to send any.
+    await until(Filter(office.bob), sends_through(office.prefix, None), Budget.SYNC)
+    assert (await office.tailnet.node_of(office.left)).routes == ()
     await office.advertises(office.left, office.prefix)
     await office.goes_through(office.bob, office.left)
 
@@ -233,6 +249,18 @@ async def test_each_site_with_the_same_ipv4_prefix_has_an_ipv6_prefix_of_its_own
         mapped = (await via(office.bob, site, f"{office.host}/32")).partition("/")[0]
         for client in (office.alice, office.bob):
             await until_seen_as(client, mapped, office.inside[router.name][0])
+
+
+def sends_through(prefix: str, router: Client | None) -> Condition[Netmap]:
+    """The client's netmap has this router for the prefix, and no other peer; None for nobody at all."""
+    own = [str(router.address())] if router is not None else []
+
+    def why_not(netmap: Netmap) -> str | None:
+        ways = [peer for peer in netmap["Peers"] or () if prefix in peer["AllowedIPs"]]
+        found = [peer["Addresses"][0].partition("/")[0] for peer in ways]
+        return None if found == own else f"it goes through {found}"
+
+    return Condition(f"goes to {prefix} through {router.name if router else 'nobody'} alone", why_not)
 
 
 async def via(client: Client, site: int, prefix: str) -> str:

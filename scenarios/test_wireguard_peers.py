@@ -16,10 +16,11 @@ from harness.backends.network import Backend, Network
 from harness.backends.segment import Segment, random_public
 from harness.clients.base import Ability, Client
 from harness.conditions import no_peer
-from harness.errors import Unsupported
+from harness.errors import NotOffered
 from harness.lab.lab import run
 from harness.plugin import MakeTailnet
 from harness.policies import grant, policy
+from harness.strict import unavailable
 from harness.wait import Budget
 from harness.ways import answer_on, source_seen, until_seen_as
 
@@ -62,9 +63,9 @@ async def wireguard_server(network: Network, outside: Segment) -> Exit:
 async def test_a_wireguard_server_is_an_exit_node(backend: Backend, make_tailnet: MakeTailnet) -> None:
     """The site sees the server's address; who the policy does not let use it does not even see it."""
     if Capability.HOST_PROGRAMS not in backend.capabilities:
-        pytest.skip("clients' images have no WireGuard server: `nox -s networks` runs this")
+        raise NotOffered("clients' images have no WireGuard server: `nox -s networks` runs this")
     if shutil.which("wireguard-go") is None or shutil.which("wg") is None:
-        raise Unsupported(
+        unavailable(
             "there is no wireguard-go or no wg on this machine (Debian: wireguard-go, wireguard-tools)"
         )
     made: list[tuple[Exit, str]] = []

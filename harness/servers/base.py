@@ -7,12 +7,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, NotOffered
 from harness.wait import Condition
 
 
 class AdminRefused(HarnessError):
-    """The server refused an administrator's wish; the text is the server's own."""
+    """The server refused an administrator's wish; the text is the server's own, `status` that of HTTP if it has one."""
+
+    def __init__(self, text: str, *, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class ServerAbility(StrEnum):
@@ -26,6 +30,18 @@ class ServerAbility(StrEnum):
     """It can ask a client whether it answers."""
     OAUTH = "oauth"
     """It has OAuth clients, whose secrets devices trade for keys by themselves."""
+    USERS = "users"
+    """It makes users, as many as are wanted."""
+    LOGINS = "logins"
+    """An administrator lets a device in, or an SSH session, that waits with a login, or turns it away."""
+    END_OF_KEYS = "end-of-keys"
+    """A pre-auth key can be ended and not be forgotten, and a node's key can end at a chosen time."""
+    PRIMARIES = "primaries"
+    """It tells which router of several serves a route now."""
+    CONFIGURATION = "configuration"
+    """It starts with the configuration, the files and the times that a scenario wants."""
+    RESTART = "restart"
+    """It can be stopped, killed and started again with its data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +78,15 @@ class ServerNode:
     tags: tuple[str, ...]
     routes: tuple[str, ...]
     """Those that are advertised and approved, exit routes included."""
-    serving: tuple[str, ...] = ()
-    """Those of them that go through this node now; exit routes do through any that has them."""
+    served: tuple[str, ...] | None = ()
+    """As `serving`; None where the server does not tell."""
+
+    @property
+    def serving(self) -> tuple[str, ...]:
+        """Routes that go through this node now; exit routes do through any that has them. ServerAbility.PRIMARIES."""
+        if self.served is None:
+            raise NotOffered("the server does not tell which router serves a route")
+        return self.served
 
 
 class Admin(Protocol):
@@ -177,6 +200,11 @@ class ControlServer(Admin, Protocol):
         """Log, database and node list, for the folder of a failed test."""
 
 
+def not_offered(server: str, ability: ServerAbility, *, what: str = "") -> NotOffered:
+    """To be raised when a scenario asks a server for an ability that it does not have."""
+    return NotOffered(f"the {server} server lacks {ability}{f': {what}' if what else ''}")
+
+
 def identity(nodes: Sequence[ServerNode]) -> list[tuple[str, tuple[str, ...], str]]:
     """What must not change when machines come back: numbers, addresses and names."""
     return [(node.id, node.addresses, node.given_name) for node in nodes]
@@ -219,7 +247,7 @@ def node_from_v1(node: dict[str, Any]) -> ServerNode:
         node_key=node["nodeKey"],
         tags=tuple(node.get("tags") or ()),
         routes=tuple(route for route in node.get("availableRoutes") or () if route in approved),
-        serving=tuple(node.get("subnetRoutes") or ()),
+        served=tuple(node.get("subnetRoutes") or ()),
     )
 
 

@@ -165,3 +165,27 @@ async def test_a_key_of_nobodys_may_do_everything(doors: tuple[Door, Door]) -> N
     door = main.with_key((await socket("POST", "apikey", {}))[1]["apiKey"])
     assert (await door.v2("POST", "users/2/role", {"role": "owner"}))[0] == 200
     assert (await door("POST", "apikey", {"user": "1"}))[0] == 200
+
+
+async def test_a_key_without_tags_is_for_devices_of_whose_api_key_asks(doors: tuple[Door, Door]) -> None:
+    """An administrator's is theirs, not the owner's; a tagged one is its tags'; nobody's API key has no devices."""
+    socket, main = doors
+    bob, alice = (
+        main.with_key(await key_of(socket, 2, "admin")),
+        main.with_key(await key_of(socket, 1, "owner")),
+    )
+    for door, tags, owner in ((bob, [], "2"), (alice, None, "1"), (bob, ["tag:a"], None)):
+        create = {"reusable": False, "ephemeral": False, "preauthorized": True, "tags": tags}
+        body = {"capabilities": {"devices": {"create": create}}}
+        status, key = await door.v2("POST", "tailnet/-/keys", body)
+        assert status == 200, key
+        assert key.get("userId") == owner
+    status, document = await main.with_key(await key_of_nobody(socket)).v2("POST", "tailnet/-/keys", body)
+    assert status == 200, document  # tagged: as before
+    body["capabilities"]["devices"]["create"]["tags"] = []
+    status, document = await main.with_key(await key_of_nobody(socket)).v2("POST", "tailnet/-/keys", body)
+    assert (status, "needs tags" in document["message"]) == (400, True)
+
+
+async def key_of_nobody(socket: Door) -> str:
+    return str((await socket("POST", "apikey", {}))[1]["apiKey"])

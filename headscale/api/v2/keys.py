@@ -130,11 +130,13 @@ async def delete(call: Call[None]) -> None:
 
 
 async def _create_auth_key(call: Call[NewKey]) -> Key:
+    """Without tags it is for devices of the person whose API key asks; nobody's has none."""
     asked = call.body
     if asked.capabilities is None:
         raise web.HTTPUnprocessableEntity(text="capabilities: missing, say what devices the key makes")
     made = asked.capabilities.devices.create
-    if not made.tags:
+    owner = None if made.tags else call.grant.person
+    if not made.tags and owner is None:
         if not call.grant.any_tag:
             raise Refused("a key needs tags: devices that join with an access token's keys are its tags'")
         raise Malformed(
@@ -144,8 +146,8 @@ async def _create_auth_key(call: Call[NewKey]) -> Key:
     step = partial(
         create_key,
         secret=secret,
-        user_id=None,
-        tags=check_tags(call, made.tags),
+        user_id=owner,
+        tags=check_tags(call, made.tags or ()),
         reusable=made.reusable,
         ephemeral=made.ephemeral,
         preauthorized=made.preauthorized,
