@@ -19,6 +19,7 @@ OPTIONS = {
     "--server": "inprocess",
     "--database": "sqlite",
     "--control-image": None,
+    "--control-url": None,
 }
 """Those that decide what a test runs on, with what they are when nobody gives them."""
 

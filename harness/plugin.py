@@ -287,7 +287,8 @@ async def _maker(
                 configuration=configuration,
                 elsewhere=await _database_of_its_own(records),
             )
-            if proxied or (request.config.getoption("--proxy") and not with_tls):
+            through = request.config.getoption("--proxy") and not request.config.getoption("--control-url")
+            if proxied or (through and not with_tls):
                 from harness.servers.proxied import ProxiedServer
 
                 server = ProxiedServer(server, network.host_address)
