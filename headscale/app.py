@@ -257,6 +257,8 @@ async def running(
             await _listen_for_challenges(stack, config, certificate)
             tasks.start("certificate", certificate.run())  # an authority may look at the listener at once
         stack.push_async_callback(upgrade.close)
+        if derp is not None:
+            stack.push_async_callback(derp.close)  # before its listeners, which would wait for its clients
         stack.callback(fanout.end_all)
         stack.push_async_callback(
             presence.close
