@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from harness.backends.base import Capability
 from harness.backends.machine import Machine
 from harness.backends.network import Network
+from harness.clientfaults import Mender
 from harness.clients.base import Ability, Client, CliResult
 from harness.clients.start import abilities, start
+from harness.clients.tailscaled import TailscaledClient
 from harness.conditions import has_addresses, running, sees, sees_exactly
 from harness.errors import HarnessError, NotOffered, Unsupported
 from harness.expected import FAMILIES, look, matrix
 from harness.history import History
 from harness.inforce import until_in_force
 from harness.policies import ALLOW_ALL, read
-from harness.reach import Pair, assert_exactly, assert_reach
+from harness.reach import Pair, Unreached, assert_exactly, assert_reach
 from harness.servers.base import AuthKey, ControlServer, ServerAbility, ServerNode
 from harness.servers.hosted.server import HostedServer
 from harness.servers.observed import observe
@@ -60,6 +62,7 @@ class Tailnet:
         self.services: list[Service] = []
         self.ip_versions: Sequence[int] = (4, 6)
         """Of which every client has an address; a scenario that configures others says so here."""
+        self._mender = Mender()
         self._users: dict[str, str] = {}
         self._one_at_a_time = asyncio.Lock()
         self._numbers = itertools.count(1)
@@ -307,10 +310,28 @@ class Tailnet:
         return await gather(*(verb(thing) for thing in things))
 
     async def reach(self, clients: Sequence[Client], *, budget: Budget = Budget.REACH) -> None:
-        """Every client reaches every other one: TCP, UDP and ICMP over IPv4 and IPv6."""
+        """Every client reaches every other one: TCP, UDP and ICMP over IPv4 and IPv6.
+
+        A client that met a known fault of its own release (harness.clientfaults) is started anew, and the history says
+        so; then all is asked once more.
+        """
         await self.changes(clients, running() & has_addresses(self.ip_versions), Budget.RECONNECT)
-        await assert_reach(dict.fromkeys(all_pairs(clients, self.ip_versions), True), budget=budget)
+        pairs = dict.fromkeys(all_pairs(clients, self.ip_versions), True)
+        try:
+            await assert_reach(pairs, budget=budget)
+        except Unreached:
+            if not await self._mended(clients):
+                raise
+            await assert_reach(pairs, budget=budget)
         self.history.record("all pairs reached", clients=len(clients))
+
+    async def _mended(self, clients: Iterable[Client]) -> bool:
+        """Whether any of them was started anew for a fault of its own."""
+        ours = [client for client in clients if isinstance(client, TailscaledClient)]
+        mended = [await self._mender.mend(client) for client in ours]
+        for sentence in self._mender.mended[len(self._mender.mended) - sum(mended) :]:
+            self.history.record("client mended", what=sentence)
+        return any(mended)
 
     async def changes(self, clients: Iterable[Client], condition: Condition[Status], budget: Budget) -> None:
         """Wait until the condition holds at each of them."""
