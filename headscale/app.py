@@ -46,7 +46,7 @@ from headscale.derp.server import DerpServer
 from headscale.errors import Unavailable
 from headscale.keyfiles import load_or_create
 from headscale.keys import NodeKey, machine_key
-from headscale.listeners import listen_http, listen_stun, secured, web_app
+from headscale.listeners import behind, listen_http, listen_stun, secured, web_app
 from headscale.login.checks import PendingChecks
 from headscale.login.oidc.errands import Confirmations, Errands, Registrations
 from headscale.login.oidc.recheck import Recheck
@@ -216,7 +216,12 @@ async def running(
             )  # for a proxy that ends TLS, for probes, and for ours when it has a certificate
             if relay_certificate is not None:
                 context = _context(_relay_files(config.derp))
-                await listen_http(stack, web_app(derp.routes()), config.derp.tls_listen, context)
+                await listen_http(
+                    stack,
+                    web_app(derp.routes(), behind(config.trusted_proxies)),
+                    config.derp.tls_listen,
+                    context,
+                )
         vitals = Vitals(
             config=config,
             clock=clock,
@@ -244,7 +249,7 @@ async def running(
             vitals=vitals,
             imported=imported,
         )
-        main = web_app(routes, counting(counts.http, clock), astray)
+        main = web_app(routes, behind(config.trusted_proxies), counting(counts.http, clock), astray)
         stack.push_async_callback(mount_api(main, parts).close)
         await listen_http(
             stack,

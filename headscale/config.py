@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Final
 
+from headscale.proxies import Network
 from headscale.records import Role, TailnetSettings, WireGuardPeer
 
 EMBEDDED_REGION_ID: Final = 999
@@ -197,6 +198,7 @@ class Config:
     listen: Listen
     metrics_listen: Listen | None = None
     metrics_per_node: bool = True
+    trusted_proxies: tuple[Network, ...] = ()
     tls: TLSFiles | None = None
     acme: ACMESettings | None = None
     noise_key_path: Path

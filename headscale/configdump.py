@@ -65,6 +65,7 @@ def _keys(config: Config) -> dict[str, Any]:
         "tuning.register_cache_expiration": _duration(config.login_lifetime),
         "tuning.register_cache_max_entries": config.logins_max,
         **_database(config),
+        "trusted_proxies": [str(network) for network in config.trusted_proxies],
         "tls_cert_path": str(config.tls.certificate) if config.tls else None,
         "tls_key_path": str(config.tls.key) if config.tls else None,
         **_acme(config.acme),

@@ -36,6 +36,7 @@ from headscale.configoidc import oidc_providers, plain_issuer, role_mappings
 from headscale.configvalues import read_value
 from headscale.configwireguard import wireguard_peers
 from headscale.errors import Malformed
+from headscale.proxies import Network, parse_proxy
 from headscale.records import Allocation, TailnetSettings
 
 Amount = TypeVar("Amount", int, timedelta)
@@ -222,6 +223,7 @@ def _assemble(
         listen=listen,
         metrics_listen=values.get("metrics_listen_addr"),
         metrics_per_node=values.get("metrics.per_node", True),
+        trusted_proxies=_trusted_proxies(values),
         tls=tls,
         acme=certified,
         noise_key_path=values.get("noise.private_key_path", data_dir / "noise_private.key"),
@@ -256,6 +258,16 @@ def _assemble(
     if complaints:
         raise BadConfig(complaints)
     return config
+
+
+def _trusted_proxies(values: _Values) -> tuple[Network, ...]:
+    found = []
+    for text in values.get("trusted_proxies", ()):
+        try:
+            found.append(parse_proxy(text))
+        except Malformed as problem:
+            values.complain("trusted_proxies", str(problem))
+    return tuple(found)
 
 
 def _tls(values: _Values) -> TLSFiles | None:

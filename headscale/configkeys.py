@@ -88,6 +88,7 @@ _NOW: Final = (
     Key("database.postgres.user", Kind.TEXT),
     Key("database.postgres.pass", Kind.SECRET),
     Key("database.postgres.ssl", Kind.WORD),
+    Key("trusted_proxies", Kind.TEXTS),
     Key("tls_cert_path", Kind.PATH),
     Key("tls_key_path", Kind.PATH),
     Key("acme_url", Kind.TEXT),
@@ -151,7 +152,6 @@ _NOW: Final = (
 )
 
 _LATER: Final = (
-    "trusted_proxies",
     "disable_check_updates",
     "preauth_keys.revoked_retention",
     "database.debug",

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from aiohttp import web
 from headscale.config import Listen
 from headscale.derp.stun import StunProtocol
 from headscale.errors import Unavailable
+from headscale.proxies import HEADERS, Network, client_of
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,23 @@ def secured(app: web.Application) -> web.Application:
 async def _secure(request: web.Request, response: web.StreamResponse) -> None:
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)  # a page may say more
+
+
+def behind(trusted: Sequence[Network]) -> Any:
+    """A middleware: requests are from whom trusted proxies say, and handlers see nothing of the headers that say so."""
+
+    @web.middleware
+    async def resolved(request: web.Request, handler: Callable[[web.Request], Awaitable[Any]]) -> Any:
+        said = {name: request.headers.getall(name) for name in HEADERS if name in request.headers}
+        if not said and "%" not in (request.remote or ""):
+            return await handler(request)
+        headers = request.headers.copy()
+        for name in said:
+            del headers[name]
+        remote = client_of(request.remote or "", said, trusted)
+        return await handler(request.clone(remote=remote, headers=headers))
+
+    return resolved
 
 
 async def listen_http(

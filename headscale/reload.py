@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 AT_START: Final = {
     "data_dir": "data_dir",
     "listen": "listen_addr",
+    "trusted_proxies": "trusted_proxies",
     "tls": "tls_cert_path, tls_key_path",
     "acme": "acme_*, tls_letsencrypt_*",
     "noise_key_path": "noise.private_key_path",

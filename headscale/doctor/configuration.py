@@ -3,7 +3,6 @@
 from urllib.parse import urlsplit
 
 from headscale.configfile import BadConfig
-from headscale.configkeys import KEYS
 from headscale.doctor.findings import Case, Finding, failed, passed, warned
 
 
@@ -38,13 +37,14 @@ async def check_configuration(case: Case) -> list[Finding]:
                 "Set server_url to what other machines reach it by",
             )
         )
-    if url.scheme == "http" and config.tls is not None:
+    has_certificate = config.tls is not None or config.acme is not None
+    if url.scheme == "http" and has_certificate:
         found.append(
             warned(
                 "server_url", "it says http, but the server has a certificate", "Write https:// in server_url"
             )
         )
-    if url.scheme == "https" and config.tls is None:
+    if url.scheme == "https" and not has_certificate:
         found.append(
             passed("server_url", "it says https and the server has no certificate: a proxy has to end TLS")
         )
@@ -57,8 +57,3 @@ async def check_configuration(case: Case) -> list[Finding]:
             )
         )
     return found
-
-
-def has_effect(name: str) -> bool:
-    """Whether this version acts on a key."""
-    return name in KEYS and not KEYS[name].later

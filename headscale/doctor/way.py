@@ -16,7 +16,6 @@ from urllib.parse import quote
 import msgspec
 
 from headscale.doctor.certificate import trusting_anybody
-from headscale.doctor.configuration import has_effect
 from headscale.doctor.findings import Case, Finding, failed, passed, skipped, warned
 from headscale.doctor.proxies import UNKNOWN, Proxy, provoked, proxy_of
 from headscale.doctor.wire import Answer, Line, NoWay, parts_of, port_of
@@ -130,11 +129,7 @@ def _is_our_key(case: Case, key: MachineKey) -> Finding:
 def _proxied(case: Case, proxy: Proxy | None) -> list[Finding]:
     if proxy is None:
         return []
-    if not has_effect("trusted_proxies"):
-        return [
-            skipped("trusted_proxies", f"{proxy.name} is in front; logs show its address, not the clients'")
-        ]
-    if not getattr(case.config, "trusted_proxies", ()):
+    if not case.config.trusted_proxies:
         return [
             warned(
                 "trusted_proxies",

@@ -19,6 +19,7 @@ from headscale.clock import SystemClock
 from headscale.doctor import way as module
 from headscale.doctor.findings import Case, Finding, Verdict
 from headscale.doctor.way import check_way
+from headscale.proxies import parse_proxy
 
 UPGRADES = "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;"
 Behind = Callable[..., Awaitable[str]]
@@ -86,8 +87,15 @@ async def test_straight_to_the_server_everything_passes(server: InProcessServer)
 
 async def test_a_proxy_that_is_set_up_well_passes(server: InProcessServer, nginx: Behind) -> None:
     findings = await found(server, await nginx(UPGRADES))
-    assert verdicts(findings) == {**GOOD, "trusted_proxies": "SKIP"}
+    assert verdicts(findings) == {**GOOD, "trusted_proxies": "WARN"}
     assert "nginx is in front" in findings["trusted_proxies"].what
+
+
+async def test_a_proxy_that_is_trusted_is_told_so(server: InProcessServer, nginx: Behind) -> None:
+    case = case_of(server, await nginx(UPGRADES))
+    trusting = replace(case, config=replace(case.config, trusted_proxies=(parse_proxy("127.0.0.1"),)))
+    findings = {each.check: each for each in await check_way(trusting)}
+    assert str(findings["trusted_proxies"].verdict) == "PASS"
 
 
 async def test_a_proxy_without_the_upgrade_headers_is_named_with_its_remedy(
@@ -109,7 +117,7 @@ async def test_nginx_may_buffer_because_upgraded_connections_are_left_alone(
 ) -> None:
     """`proxy_buffering` is about answers, and an upgraded connection has none: the doctor must not cry wolf."""
     url = await nginx(f"{UPGRADES} proxy_buffering on; proxy_request_buffering on;")
-    assert verdicts(await found(server, url)) == {**GOOD, "trusted_proxies": "SKIP"}
+    assert verdicts(await found(server, url)) == {**GOOD, "trusted_proxies": "WARN"}
 
 
 async def test_a_short_time_limit_shows_when_a_connection_is_held(

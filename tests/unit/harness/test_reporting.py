@@ -75,6 +75,7 @@ def test_junit_has_the_same_properties(ran: Path) -> None:
         "harness.database": "sqlite",
         "harness.backend": "process",
         "harness.outcome": "unsupported",
+        "unsupported": "the server has no OAuth",
     }
     assert list(cases["test_is_none_of_ours"].iter("property")) == []
 
