@@ -30,10 +30,13 @@ class LocalSettings:
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     """Variables that name a database which is not in the data directory."""
 
+    public_url: str = ""
+    """What clients know it by, where something stands before it."""
+
     @property
     def url(self) -> str:
         """A literal address: with http clients then never try HTTPS at 443, whatever happened two minutes ago."""
-        return f"{'https' if self.authority else 'http'}://{self.host}:{self.port}"
+        return self.public_url or f"{'https' if self.authority else 'http'}://{self.host}:{self.port}"
 
     @property
     def certificate(self) -> Path:

@@ -30,8 +30,8 @@ http {{
 """
 
 
-async def start_nginx(stack: AsyncExitStack, port: int, http: str) -> None:
-    """Run it until the stack unwinds; `http` has it listen at this port. Raises Missing where it is not installed."""
+async def start_nginx(stack: AsyncExitStack, port: int, http: str, *, host: str = "127.0.0.1") -> None:
+    """Run it until the stack unwinds; `http` has it listen there. Raises Missing where it is not installed."""
     program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if program is None:
         raise Missing("there is no nginx: install it (Debian: apt-get install nginx-light)")
@@ -51,7 +51,7 @@ async def start_nginx(stack: AsyncExitStack, port: int, http: str) -> None:
     async with asyncio.timeout(Budget.DAEMON.seconds):
         while process.returncode is None:
             try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                _, writer = await asyncio.open_connection(host, port)
             except OSError:
                 await asyncio.sleep(RECHECK_SECONDS / 5)
                 continue
