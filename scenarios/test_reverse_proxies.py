@@ -78,7 +78,7 @@ async def test_clients_talk_to_the_server_and_relay_through_it(
         await tailnet.reach(clients)
     assert isinstance(tailnet.server, InProcessServer)
     seen = re.findall(r"node registered .* remote=(\S+)", caplog.text)
-    assert len(seen) == len(clients)
+    assert len(seen) >= len(clients)
     if Capability.OWN_PORTS in tailnet.network.capabilities:  # else all of them are at the proxy's address
         assert tailnet.network.host_address not in seen
         assert len(set(seen)) == len(clients)
