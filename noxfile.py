@@ -91,7 +91,7 @@ def integration(session: nox.Session) -> None:
         return
     durations = ["--durations=0", "--durations-min=0.5"]
     # Fake clients wait more than they work: a process for each core. Real ones have the machine to themselves.
-    beside = ["-n", str(min(os.cpu_count() or 1, 4)), "--dist", "worksteal"]
+    beside = ["-n", str(min(os.cpu_count() or 1, 4)), "--dist", "loadfile"]
     session.run(
         "pytest",
         "tests/integration",

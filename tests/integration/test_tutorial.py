@@ -91,7 +91,9 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
 
 def test_the_package_brings_all_that_it_needs(reader: Reader) -> None:
     """It lies in the environment and not in the checkout, with what builds clients and pages."""
-    shown = reader.type("python -c 'import harness; print(harness.__path__[0])'").stdout.strip()
+    done = reader.type("python -c 'import harness; print(harness.__path__[0])'")
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout.strip()
     assert shown.startswith(str(reader.folder))
     for part in (
         "agent/*.go",
