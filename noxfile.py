@@ -4,6 +4,7 @@ import os
 import sys
 
 import nox
+from nox.command import CommandFailed
 
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["lint", "types", "unit", "property", "integration", "thirdparty"]
@@ -92,15 +93,16 @@ def integration(session: nox.Session) -> None:
     durations = ["--durations=0", "--durations-min=0.5"]
     # Fake clients wait more than they work: a process for each core. Real ones have the machine to themselves.
     beside = ["-n", str(min(os.cpu_count() or 1, 4)), "--dist", "loadfile"]
-    session.run(
-        "pytest",
-        "tests/integration",
-        *beside,
-        *durations,
-        *session.posargs,
-        success_codes=_may_be_empty(session),
-    )
-    session.run("pytest", "scenarios", *durations, *session.posargs, success_codes=_may_be_empty(session))
+    may_be_empty = _may_be_empty(session)
+    halves = (("tests/integration", *beside), ("scenarios",))
+    failed = []
+    for half in halves:  # the second one is worth knowing when the first one fails
+        try:
+            session.run("pytest", *half, *durations, *session.posargs, success_codes=may_be_empty)
+        except CommandFailed:
+            failed.append(half[0])
+    if failed:
+        session.error(f"failed: {', '.join(failed)}")
 
 
 @nox.session
