@@ -15,6 +15,8 @@ nox.options.default_venv_backend = "uv|virtualenv"  # uv is ten times faster whe
 nox.options.error_on_missing_interpreters = os.environ.get("HARNESS_STRICT", "") not in ("", "0")
 
 PYTHONS = ["3.11", "3.13"]
+# What waits more than it works, or has nothing to do with its neighbours: a process for each core.
+BESIDE = ["-n", str(min(os.cpu_count() or 1, 4)), "--dist", "loadfile"]
 CODE = ["headscale", "harness", "scenarios", "tests", "benchmarks", "noxfile.py"]
 
 
@@ -38,7 +40,7 @@ def types(session: nox.Session) -> None:
 def unit(session: nox.Session) -> None:
     """The cores, one by one: no sockets, seconds for all of it."""
     session.install("-e", ".[dev]")
-    session.run("pytest", "tests/unit", *session.posargs)
+    session.run("pytest", "tests/unit", *BESIDE, *session.posargs)
 
 
 @nox.session
@@ -52,7 +54,7 @@ def conformance(session: nox.Session) -> None:
 def property(session: nox.Session) -> None:
     """Laws that hold for every input, by hypothesis. HYPOTHESIS_PROFILE is quick, ci or nightly."""
     session.install("-e", ".[dev]")
-    session.run("pytest", "tests/property", *session.posargs)
+    session.run("pytest", "tests/property", *BESIDE, *session.posargs)
 
 
 @nox.session
@@ -91,10 +93,8 @@ def integration(session: nox.Session) -> None:
         session.run("pytest", *session.posargs)
         return
     durations = ["--durations=0", "--durations-min=0.5"]
-    # Fake clients wait more than they work: a process for each core. Real ones have the machine to themselves.
-    beside = ["-n", str(min(os.cpu_count() or 1, 4)), "--dist", "loadfile"]
     may_be_empty = _may_be_empty(session)
-    halves = (("tests/integration", *beside), ("scenarios",))
+    halves = (("tests/integration", *BESIDE), ("scenarios",))  # real clients have the machine to themselves
     failed = []
     for half in halves:  # the second one is worth knowing when the first one fails
         try:
