@@ -37,7 +37,8 @@ class Prober:
         self._clock = clock
         self._room = asyncio.Semaphore(AT_ONCE)
         self._streams: dict[int, Stream] = {}
-        # Some clients (tailscale-rs) do not answer questions: only silence after an answer means something.
+        # Some clients (tailscale-rs) do not answer questions. Those written in Go do, from their first moment on; of
+        # the others only silence after an answer means something.
         self._answering: set[int] = set()
 
     async def run(self) -> None:
@@ -69,7 +70,7 @@ class Prober:
             for node_id, said in zip(streams, answers, strict=True)
             # A stream that is new, or came meanwhile, says more than an answer that is missing.
             if said is False
-            and node_id in self._answering
+            and (node_id in self._answering or snapshot.nodes[node_id].hostinfo.go_version)
             and known.get(node_id) is streams[node_id] is self._fanout.stream_of(node_id)
         )
         await self._tell(answered, missed)

@@ -86,9 +86,9 @@ class Place:
         await self.watching.until(holds, within=PROBED_S)
 
 
-async def routing(tailnet: Tailnet, name: str) -> Router:
+async def routing(tailnet: Tailnet, name: str, **hostinfo: str) -> Router:
     client = await tailnet.client(name)
-    client.hostinfo["RoutableIPs"] = [NET]
+    client.hostinfo |= {"RoutableIPs": [NET], **hostinfo}
     await registered(client, await tailnet.key())
     node_id = tailnet.node_of(client).id
     await tailnet.server.call("POST", f"node/{node_id}/approve_routes", {"routes": [NET]})
@@ -153,6 +153,20 @@ async def test_a_client_that_never_answers_is_not_held_to_be_dead(place: Place) 
     await fresh.asked(3)
     assert not place.tailnet.server.app.writer.snapshot.silent
     assert place.primary() == fresh.enrolled.id
+    await fresh.stop()
+
+
+async def test_a_go_client_that_hangs_before_its_first_answer_is_replaced(place: Place) -> None:
+    """Every one of them answers: it need not have done so once to be missed."""
+    await place.one.stop()
+    await place.tailnet.until(lambda: place.primary() == place.two.enrolled.id)
+    fresh = await routing(place.tailnet, "hung", GoVersion="go1.26.6")
+    fresh.answers = False
+    await place.two.stop()
+    await place.tailnet.until(lambda: place.primary() == fresh.enrolled.id)
+    await place.two.start()
+    await place.tailnet.until(lambda: place.primary() == place.two.enrolled.id)
+    assert fresh.enrolled.id in place.tailnet.server.app.writer.snapshot.silent
     await fresh.stop()
 
 
