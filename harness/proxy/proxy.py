@@ -21,12 +21,13 @@ from aiohttp import web
 
 from harness.clients.mapframes import MapFrameReader, map_frame
 from harness.clients.session import Session, SessionClosed, StreamCut, open_session, target_of
+from harness.proxy.listening import key_answer, listening
 from harness.proxy.messages import MAP, Chooses, Json, Message, To
 from harness.proxy.rules import Delay, Drop, Hold, Refusal, Refuse, Reorder, Rewrite, Rule, RuleBook
 from headscale.clock import SystemClock
 from headscale.control.exchange import TEXT_TYPE, Exchange
 from headscale.control.upgrade import ControlUpgrade
-from headscale.keys import MachineKey, generate_private_key, machine_key, parse_machine_key
+from headscale.keys import MachineKey, generate_private_key, parse_machine_key
 
 ANSWER_SECONDS: Final = 60.0
 PREFIX: Final = "/machine/"
@@ -169,8 +170,7 @@ class ControlProxy:
             await self._server_key(request.query.get("v", ""))
         except (aiohttp.ClientError, OSError, TimeoutError) as problem:
             return web.Response(status=502, text=f"{self.upstream} does not answer: {problem}\n")
-        own = machine_key(self._private.public)
-        return web.json_response({"legacyPublicKey": "mkey:" + "0" * 64, "publicKey": own})
+        return key_answer(self._private)
 
     async def _server_key(self, version: str) -> MachineKey:
         tls = self._ca if self._ca is not None else True
@@ -297,14 +297,8 @@ async def start_proxy(
 ) -> AsyncIterator[ControlProxy]:
     """A proxy that listens there, in front of the control server with this URL. `ca` replaces the system's roots."""
     proxy = ControlProxy(upstream, ca=ca)
-    app = web.Application()
-    app.add_routes(proxy.routes())
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-        proxy.url = f"http://{host}:{runner.addresses[0][1]}"
-        yield proxy
-    finally:
-        await proxy.close()
-        await runner.cleanup()
+    async with listening(host, port, proxy.routes()) as proxy.url:
+        try:
+            yield proxy
+        finally:
+            await proxy.close()

@@ -14,12 +14,13 @@ from aiohttp import web
 
 from harness.clients.mapframes import map_frame
 from harness.errors import HarnessError
+from harness.proxy.listening import key_answer, listening
 from harness.proxy.messages import MAP, REGISTER, Json, Message
 from harness.proxy.recording import Poll, clients, polls, registration
 from headscale.clock import SystemClock
 from headscale.control.exchange import TEXT_TYPE, Exchange
 from headscale.control.upgrade import ControlUpgrade
-from headscale.keys import generate_private_key, machine_key
+from headscale.keys import generate_private_key
 
 KEEP_ALIVE_SECONDS: Final = 50.0
 
@@ -56,8 +57,7 @@ class Replay:
         await self._upgrade.close()
 
     async def _key(self, _: web.Request) -> web.Response:
-        own = machine_key(self._private.public)
-        return web.json_response({"legacyPublicKey": "mkey:" + "0" * 64, "publicKey": own})
+        return key_answer(self._private)
 
     async def _handle(self, exchange: Exchange) -> None:
         asked: Json = msgspec.json.decode(exchange.body) if exchange.body else {}
@@ -112,13 +112,8 @@ async def start_replay(
 ) -> AsyncIterator[tuple[str, Replay]]:
     """The login server's URL, and what it plays. Raises NothingToReplay."""
     replay = Replay(messages, client=client, speed=speed)
-    app = web.Application()
-    app.add_routes(replay.routes())
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-        yield f"http://{host}:{runner.addresses[0][1]}", replay
-    finally:
-        await replay.close()
-        await runner.cleanup()
+    async with listening(host, port, replay.routes()) as url:
+        try:
+            yield url, replay
+        finally:
+            await replay.close()

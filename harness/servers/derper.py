@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.errors import HarnessError
 from harness.ports import free_port
-from harness.progress import tail
 from harness.runs import environ, prefix
+from harness.servers.programs import end, until_listening
 from harness.servers.relay import map_text
-from harness.wait import RECHECK_SECONDS, Budget
 from headscale import tls
 
 
@@ -49,25 +47,6 @@ async def start_derper(stack: AsyncExitStack, program: Path, host: str, *, verif
             stderr=output,
             env=environ(),
         )
-    stack.push_async_callback(_end, process)
-    await _answers(process, host, port, log)
+    stack.push_async_callback(end, process)
+    await until_listening(process, "derper", host, port, log)
     return Derper(host, port, map_text(host, derp_port=port, stun_port=stun_port))
-
-
-async def _answers(process: asyncio.subprocess.Process, host: str, port: int, log: Path) -> None:
-    async with asyncio.timeout(Budget.DAEMON.seconds):
-        while process.returncode is None:
-            try:
-                _, writer = await asyncio.open_connection(host, port)
-            except OSError:
-                await asyncio.sleep(RECHECK_SECONDS / 5)
-                continue
-            writer.close()
-            return
-    raise HarnessError(f"derper ended with {process.returncode}:\n{tail(log)}")
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.terminate()
-        await asyncio.wait_for(process.wait(), Budget.DAEMON.seconds)

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError, Missing
-from harness.progress import tail
 from harness.runs import environ, prefix
 from harness.servers.nginx import start_nginx
-from harness.wait import RECHECK_SECONDS, Budget
+from harness.servers.programs import end, until_listening
 
 PLACES = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 NAME = "hs.example.com"
@@ -151,24 +150,5 @@ async def start_front(
             stderr=output,
             env=environ({"XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "HOME": str(folder)}),
         )
-    stack.push_async_callback(_end, process)
-    async with asyncio.timeout(Budget.DAEMON.seconds):
-        while process.returncode is None:
-            try:
-                _, writer = await asyncio.open_connection(host, port)
-            except OSError:
-                await asyncio.sleep(RECHECK_SECONDS / 5)
-                continue
-            writer.close()
-            return
-    raise HarnessError(f"{front.program} ended with {process.returncode}:\n{tail(log)}")
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), Budget.DAEMON.seconds)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+    stack.push_async_callback(end, process)
+    await until_listening(process, front.program, host, port, log)

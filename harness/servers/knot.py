@@ -18,6 +18,7 @@ from harness.errors import HarnessError, Missing
 from harness.ports import free_port
 from harness.progress import tail
 from harness.runs import environ
+from harness.servers.programs import end
 from harness.wait import RECHECK_SECONDS, Budget
 
 KEY = "headscale"
@@ -101,7 +102,7 @@ async def start_knot(stack: AsyncExitStack, host: str, zone: str) -> Knot:
             stderr=output,
             env=environ(),
         )
-    stack.push_async_callback(_end, process)
+    stack.push_async_callback(end, process)
     await _answers(process, knot, log)
     return knot
 
@@ -116,9 +117,3 @@ async def _answers(process: asyncio.subprocess.Process, knot: Knot, log: Path) -
                 continue
             return
     raise HarnessError(f"knotd ended with {process.returncode}:\n{tail(log)}")
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.terminate()
-        await asyncio.wait_for(process.wait(), Budget.DAEMON.seconds)

@@ -6,10 +6,9 @@ import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from harness.errors import HarnessError, Missing
-from harness.progress import tail
+from harness.errors import Missing
 from harness.runs import environ, prefix
-from harness.wait import RECHECK_SECONDS, Budget
+from harness.servers.programs import end, until_listening
 
 CONFIGURATION = """\
 daemon off;
@@ -47,20 +46,5 @@ async def start_nginx(stack: AsyncExitStack, port: int, http: str, *, host: str 
             stderr=output,
             env=environ(),
         )
-    stack.push_async_callback(_end, process)
-    async with asyncio.timeout(Budget.DAEMON.seconds):
-        while process.returncode is None:
-            try:
-                _, writer = await asyncio.open_connection(host, port)
-            except OSError:
-                await asyncio.sleep(RECHECK_SECONDS / 5)
-                continue
-            writer.close()
-            return
-    raise HarnessError(f"nginx ended with {process.returncode}:\n{tail(log)}")
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.terminate()
-        await asyncio.wait_for(process.wait(), Budget.DAEMON.seconds)
+    stack.push_async_callback(end, process)
+    await until_listening(process, "nginx", host, port, log)

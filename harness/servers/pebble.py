@@ -20,6 +20,7 @@ from harness.errors import HarnessError, Missing
 from harness.ports import free_port
 from harness.progress import tail
 from harness.runs import environ, prefix
+from harness.servers.programs import end
 from harness.wait import RECHECK_SECONDS, Budget
 
 UNHURRIED = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"}
@@ -76,7 +77,7 @@ async def start_pebble(
             stderr=output,
             env=environ(UNHURRIED, {"PEBBLE_AUTHZREUSE": "100" if remembers else "0"}),
         )
-    stack.push_async_callback(_end, process)
+    stack.push_async_callback(end, process)
     pem = authority.cert_pem.bytes()
     root = await _root(process, f"https://{host}:{management}/roots/0", pem, log)
     return Pebble(f"https://{host}:{port}/dir", pem, root)
@@ -93,9 +94,3 @@ async def _root(process: asyncio.subprocess.Process, url: str, authority: bytes,
             except aiohttp.ClientConnectionError:
                 await asyncio.sleep(RECHECK_SECONDS / 5)
     raise HarnessError(f"pebble ended with {process.returncode}:\n{tail(log)}")
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.terminate()
-        await asyncio.wait_for(process.wait(), Budget.DAEMON.seconds)

@@ -15,6 +15,7 @@ from harness.proxy.proxy import ControlProxy, start_proxy
 from harness.proxy.recording import clients, lines, polls, read_recording
 from harness.proxy.replay import NothingToReplay, Replay, start_replay
 from harness.proxy.rules import waiting
+from harness.servers.base import ServerNode
 from harness.servers.inprocess import InProcessServer
 from harness.wait import Budget, Condition
 from harness.wait import until as wait_until
@@ -60,6 +61,11 @@ class Enrol:
         return client, stream
 
 
+async def node_called(name: str, server: InProcessServer) -> ServerNode:
+    """As the server lists it."""
+    return next(node for node in await server.nodes() if node.hostname == name)
+
+
 def is_online(tailnet: Tailnet) -> bool:
     """The first node, as the server has it."""
     node = tailnet.node(1)
@@ -103,7 +109,7 @@ async def test_what_is_held_comes_when_it_is_released(
     await enrol.poll("two")
     await until_online(first, "two")
     async with proxy.holding(map_responses(of="one", having="PeersRemoved")) as held:
-        two = next(node for node in await server.nodes() if node.hostname == "two")
+        two = await node_called("two", server)
         await server.delete_node(two.id)
         await wait_until(held, waiting(), Budget.SYNC)
         await enrol.poll("three")
@@ -186,7 +192,7 @@ async def test_changes_arrive_in_the_other_order(
     _, first = await enrol.poll("one")
     _, second = await enrol.poll("two")
     await until_online(first, "two")
-    two = next(node for node in await server.nodes() if node.hostname == "two")
+    two = await node_called("two", server)
     async with proxy.reordering(
         map_responses(of="one", having=("PeersChanged", "PeersChangedPatch"))
     ) as reorder:
@@ -205,7 +211,7 @@ async def test_what_waits_for_its_turn_comes_at_the_end(
     _, first = await enrol.poll("one")
     await enrol.poll("two")
     await until_online(first, "two")
-    two = next(node for node in await server.nodes() if node.hostname == "two")
+    two = await node_called("two", server)
     async with proxy.reordering(
         map_responses(of="one", having=("PeersChanged", "PeersChangedPatch")), count=5
     ):
