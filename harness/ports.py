@@ -5,10 +5,12 @@ the moment it was found free and the moment it is needed, or while its server is
 each other (pytest-xdist) draw from ranges of their own.
 """
 
+import functools
+import itertools
 import os
 import random
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.errors import HarnessError
@@ -20,11 +22,12 @@ TRIES = 100
 
 
 def free_port(host: str, *, udp: bool = False) -> int:
-    """A port on this IPv4 address that was free a moment ago, drawn at random. Raises HarnessError."""
+    """A port on this IPv4 address that was free a moment ago. Raises HarnessError.
+
+    This process gets none twice before it had them all: a server draws several before it binds the first.
+    """
     kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
-    ports = own_share(range(LOWEST, _first_ephemeral()), os.environ)
-    for _ in range(TRIES):
-        port = random.choice(ports)  # noqa: S311
+    for port in itertools.islice(_drawn(), TRIES):
         with socket.socket(socket.AF_INET, kind) as probe:
             try:
                 probe.bind((host, port))
@@ -40,6 +43,13 @@ def own_share(ports: range, environment: Mapping[str, str]) -> range:
     count = int(environment.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     each = len(ports) // max(count, number + 1)
     return ports[number * each : (number + 1) * each]
+
+
+@functools.cache
+def _drawn() -> Iterator[int]:
+    """This process's ports in a random order, again and again."""
+    ports = own_share(range(LOWEST, _first_ephemeral()), os.environ)
+    return itertools.cycle(random.sample(ports, len(ports)))
 
 
 def _first_ephemeral() -> int:

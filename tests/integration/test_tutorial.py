@@ -8,8 +8,10 @@ The part with a tsnet application, whose build takes minutes the first time, run
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,11 +73,15 @@ class Reader:
     def type(self, commands: str) -> "subprocess.CompletedProcess[str]":
         """Into a shell in which the environment is active once it is there."""
         text = commands.replace("/path/to/headscale", str(ROOT))
-        if shutil.which("uv"):
-            text = text.replace("pip install", "uv pip install -q")
+        if uv := shutil.which("uv"):
+            text = text.replace("pip install", f"{shlex.quote(uv)} pip install -q")
         activated = "[ ! -e .venv ] || . .venv/bin/activate\n"
-        ours = ("PYTEST_", "PYTHON", "VIRTUAL_ENV", "HARNESS_STRICT", "HARNESS_RUN", "NOX_")
+        # nox points uv at its own environment (UV_PYTHON, UV_PROJECT_ENVIRONMENT), where whatever this one misses is.
+        ours = ("PYTEST_", "PYTHON", "VIRTUAL_ENV", "HARNESS_STRICT", "HARNESS_RUN", "NOX_", "UV_P")
         env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        env["PATH"] = os.pathsep.join(
+            part for part in env["PATH"].split(os.pathsep) if not Path(part).is_relative_to(sys.prefix)
+        )
         argv = ["bash", "-e", "-c", activated + text]
         return subprocess.run(argv, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
 

@@ -17,6 +17,12 @@ def test_a_port_can_be_bound_and_is_no_outgoing_connections(udp: bool) -> None:
         probe.bind(("127.0.0.1", port))
 
 
+def test_a_server_that_draws_two_has_two() -> None:
+    """Of 600 drawn with repetition from 22,000, two would be the same in almost every run."""
+    drawn = [free_port("127.0.0.1", udp=udp) for udp in (False, True) * 300]
+    assert len(set(drawn)) == len(drawn)
+
+
 def test_an_address_that_is_not_ours_has_no_port() -> None:
     with pytest.raises(HarnessError, match="none was free"):
         free_port("192.0.2.99")
