@@ -1,7 +1,9 @@
 """Every check of this project. `nox` runs them all; `nox -s integration -- ARGS` passes ARGS to pytest."""
 
 import os
+import shutil
 import sys
+from pathlib import Path
 
 import nox
 from nox.command import CommandFailed
@@ -101,6 +103,7 @@ def integration(session: nox.Session) -> None:
             session.run("pytest", *half, *durations, *session.posargs, success_codes=may_be_empty)
         except CommandFailed:
             failed.append(half[0])
+    _photograph(session)
     if failed:
         session.error(f"failed: {', '.join(failed)}")
 
@@ -203,6 +206,30 @@ def thirdparty(session: nox.Session) -> None:
     """Other people's API clients against our server: Go's SDK, Tailscale's own tools, PyPI's tailscale."""
     session.install("-e", ".[dev,thirdparty]")
     session.run("pytest", "tests/thirdparty", *session.posargs)
+
+
+def _photograph(session: nox.Session) -> None:
+    """The matrix of all that ran here, as a picture beside it, where there is a browser."""
+    page = Path("artifacts", "matrix.html")
+    chromium = shutil.which("chromium")
+    if chromium is None or not page.exists():
+        return
+    picture = Path("artifacts", "pages", "matrix.png")
+    picture.parent.mkdir(exist_ok=True)
+    flags = (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+    )
+    size, shot = "--window-size=1400,8000", f"--screenshot={picture.resolve()}"
+    try:
+        session.run(chromium, *flags, size, shot, page.resolve().as_uri(), external=True, silent=True)
+    except CommandFailed:
+        session.warn(f"{chromium} made no picture of {page}")
+    else:
+        session.log(f"{page} is shown in {picture}")
 
 
 def _may_be_empty(session: nox.Session) -> list[int]:

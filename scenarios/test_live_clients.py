@@ -8,7 +8,7 @@ The rules are those that fakes go by, a hundred times faster, in tests/property/
 import asyncio
 import os
 from collections.abc import Awaitable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -79,7 +79,7 @@ def ground(
 
 
 def test_real_clients_are_always_what_the_policy_says(ground: Ground) -> None:
-    """Joining, leaving, expiry, names, tags, policies and restarts, in any order."""
+    """Joining, leaving, expiry, names, tags, policies, restarts and partitions, in any order."""
 
     class LiveTailnet(TailnetRules):
         live: LiveClients | None = None
@@ -120,6 +120,9 @@ def test_real_clients_are_always_what_the_policy_says(ground: Ground) -> None:
 
         async def _restarts(self) -> None:
             await self._drive.restarts()
+
+        def _cut_off(self, machine: int, *, for_long: bool) -> AbstractAsyncContextManager[None]:
+            return self._drive.cut_off(machine, for_long=for_long)
 
         @invariant()
         def all_is_well(self) -> None:

@@ -3,20 +3,22 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from harness import invariants
 from harness.clientfaults import Mender
 from harness.clients.tailscaled import TailscaledClient
 from harness.errors import NotAnswering
 from harness.expected import look
+from harness.faults import cut_from
 from harness.generated.rules import MACHINES, USERS
 from harness.history import History
 from harness.oracle import TCP, Packet, admits
 from harness.policies import ALLOW_ALL, read
 from harness.pool import Pool
 from harness.reach import Target
-from harness.servers.base import ControlServer, ServerNode
+from harness.servers.base import ServerNode
+from harness.servers.inprocess import InProcessServer
 from harness.status import Status
 from harness.tailnet import Tailnet, gather
 from harness.versions import Release
@@ -27,11 +29,14 @@ PORT = 22
 
 PROBE_SECONDS = 1.0
 
+CUT_SECONDS = {False: 0.5, True: 12.0}
+"""How long a machine is cut off, for long or not. Its connection survives both: TCP sends again."""
+
 
 class LiveClients:
     """A server and four clients of the pool. `act` by act, then `settled`."""
 
-    def __init__(self, server: ControlServer, pool: Pool, releases: Sequence[Release]) -> None:
+    def __init__(self, server: InProcessServer, pool: Pool, releases: Sequence[Release]) -> None:
         self.tailnet = Tailnet(server, pool.network, releases, History())
         self.clients: list[TailscaledClient] = []
         self.mender = Mender()
@@ -88,6 +93,16 @@ class LiveClients:
         await self._server.stop()
         await self._server.start()
         self.tailnet.history.record("server restarted")
+
+    @contextlib.asynccontextmanager
+    async def cut_off(self, machine: int, *, for_long: bool) -> AsyncIterator[None]:
+        """All packets between the machine and the server are lost, for a while after what happens meanwhile."""
+        client = self.clients[machine]
+        async with cut_from(client, self._server.settings.port):
+            self._done("is cut off", client)
+            yield
+            await asyncio.sleep(CUT_SECONDS[for_long])
+        self._done("is reached again", client)
 
     def _done(self, what: str, client: TailscaledClient) -> None:
         self.tailnet.history.record(what, name=client.name)

@@ -6,6 +6,7 @@ A machine class fills in how each thing is done, and what must hold when all is 
 
 import contextlib
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from hypothesis import strategies as st
@@ -58,6 +59,10 @@ class TailnetRules(RuleBasedStateMachine):
     async def _restarts(self) -> None:
         raise NotImplementedError
 
+    def _cut_off(self, machine: int, *, for_long: bool) -> AbstractAsyncContextManager[None]:
+        """A machine does not hear from the server nor reach it, and is told neither."""
+        raise NotImplementedError
+
     @rule(machine=MACHINE, user=USER, tagged=st.booleans(), ephemeral=st.booleans())
     def joins(self, machine: int, user: str, tagged: bool, ephemeral: bool) -> None:
         self.run(self._joins(machine, user, tags=("tag:a",) if tagged else (), ephemeral=ephemeral))
@@ -103,6 +108,17 @@ class TailnetRules(RuleBasedStateMachine):
     @rule()
     def server_restarts(self) -> None:
         self.run(self._restarts())
+
+    @rule(machine=MACHINE, text=st.sampled_from(POLICIES), for_long=st.booleans())
+    def policy_is_set_behind_its_back(self, machine: int, text: str, for_long: bool) -> None:
+        """While one machine is cut off; it has to learn of it afterwards."""
+
+        async def act() -> None:
+            async with self._cut_off(machine, for_long=for_long):
+                await self.server.set_policy(text)
+                self.policy = text
+
+        self.run(act())
 
     async def _admin(self, act: Callable[[str], Awaitable[None]], pick: int) -> None:
         """Something done to one of the nodes there are; it may be refused."""

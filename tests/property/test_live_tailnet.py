@@ -7,7 +7,7 @@ fan-out, the database and the restarts in it. HYPOTHESIS_PROFILE decides how man
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -154,6 +154,17 @@ class LiveTailnet(TailnetRules):
         await self.server.stop()
         await self.server.start()
         for member in polling:
+            await self._polls(member)
+
+    @contextlib.asynccontextmanager
+    async def _cut_off(self, machine: int, *, for_long: bool) -> AsyncIterator[None]:
+        """What it is sent waits in its connection, or, after a long time, the connection is gone at both ends."""
+        member = self.members[machine]
+        polled = member.stream is not None
+        if for_long:
+            await self._hang_up(member)
+        yield
+        if for_long and polled:
             await self._polls(member)
 
     @precondition(lambda self: self.members)
