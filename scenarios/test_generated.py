@@ -79,5 +79,5 @@ def test_packets_pass_as_drawn_policies_say(search: Search, publish: Publish) ->
         every()
     finally:
         publish("generated.txt", search.figures.told())
-    # A start that goes wrong once is a client's bad moment; many are a fault, whosever.
-    assert len(search.figures.restarts) <= 1 + EXAMPLES // 20, search.figures.restarts
+    # What goes wrong once is a client's bad moment; many are a fault, whosever.
+    assert len(search.figures.restarts) <= 2 + EXAMPLES // 20, "\n\n".join(search.figures.restarts)

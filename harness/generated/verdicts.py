@@ -67,6 +67,11 @@ class Outcome:
         """Whether anything is not as it should be."""
         return bool(self.surprises or self.strangers or self.dead)
 
+    @property
+    def only_silent(self) -> bool:
+        """Wrong, but nothing passed that should not, and everybody sees whom they should."""
+        return self.wrong and not self.strangers and not any(self.surprises.values())
+
     def told(self) -> str:
         """The outcome for people: a table with every target that surprised, and the plan."""
         lines = []

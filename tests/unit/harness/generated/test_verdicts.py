@@ -47,9 +47,25 @@ def test_a_surprise_is_told_with_the_plan(want: bool, probe: Probe, said: str) -
     assert '"acls": []' in told.told()
 
 
+@pytest.mark.parametrize(
+    ("want", "probe", "silent"),
+    [
+        (True, SILENT, True),
+        (True, ANSWERED, False),
+        (False, SILENT, False),
+        (False, ANSWERED, False),
+        (True, STRANGER, False),
+    ],
+)
+def test_what_passed_is_not_only_silent(want: bool, probe: Probe, silent: bool) -> None:
+    """Nor is what is right, nor an answer of somebody else."""
+    assert outcome(want=want, probe=probe).only_silent is silent
+
+
 def test_whom_nobody_should_see_is_a_stranger() -> None:
     """Even when no packet passes."""
     leaky = replace(outcome(want=False, probe=SILENT), peers={"n1": ["n2", "n3"], "n2": ["n1"]})
+    assert not leaky.only_silent
     assert leaky.strangers == ["n1 sees ['n2', 'n3'], and is to see ['n2']"]
     assert leaky.wrong
 
