@@ -109,6 +109,22 @@ def integration(session: nox.Session) -> None:
 
 
 @nox.session
+def postgres(session: nox.Session) -> None:
+    """The server with its records in PostgreSQL: the fake clients' tests, then scenarios about what it remembers.
+
+    Arguments after `--` go to pytest. Paths choose what runs.
+    """
+    session.install("-e", ".[dev]")
+    there = ["--database=postgres", *session.posargs]
+    if any(os.path.exists(word.split("::")[0]) for word in session.posargs):
+        session.run("pytest", *there)
+        return
+    session.run("pytest", "tests/integration", *BESIDE, *there)
+    names = ("auth_keys", "expiry", "ephemeral", "names", "policy_change", "oauth", "routes", "swap")
+    session.run("pytest", *(f"scenarios/test_{name}.py" for name in names), *there)
+
+
+@nox.session
 def networks(session: nox.Session) -> None:
     """Machines in network namespaces, as root: backend and lab by themselves, then scenarios with real clients.
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -34,9 +34,21 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[InProcessServer]:
+def elsewhere(request: pytest.FixtureRequest) -> Mapping[str, str]:
+    """With --database=postgres the variables of a server that has its records there, in a new database."""
+    if request.config.getoption("--database") == "sqlite":
+        return {}
+    postgres: Postgres = request.getfixturevalue("postgres")
+    name = f"hs{uuid.uuid4().hex}"
+    postgres.create(name)
+    return postgres.variables(name)
+
+
+@pytest.fixture
+async def server(elsewhere: Mapping[str, str]) -> AsyncIterator[InProcessServer]:
     """A server of our own with an empty database; a client counts as gone after 0.3 s."""
-    made = InProcessServer(local_settings("127.0.0.1", ephemeral_timeout=EPHEMERAL_TIMEOUT), grace=GRACE)
+    settings = local_settings("127.0.0.1", ephemeral_timeout=EPHEMERAL_TIMEOUT, elsewhere=elsewhere)
+    made = InProcessServer(settings, grace=GRACE)
     await made.start()
     yield made
     await made.close()
