@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Protocol
 
 from harness.errors import HarnessError
 from harness.runs import environ
@@ -16,6 +17,24 @@ from harness.servers.health import answers
 from harness.servers.local import LocalSettings, remove_data
 from harness.servers.rest import RestAdmin
 from harness.wait import RECHECK_SECONDS, Budget
+
+
+class Program(Protocol):
+    """A process, as asyncio has them."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended; None while it runs."""
+
+    def send_signal(self, signal: int, /) -> None:
+        """Send it a signal."""
+
+    async def wait(self) -> int:
+        """Its end."""
 
 
 class ProcessServer(RestAdmin):
@@ -31,12 +50,25 @@ class ProcessServer(RestAdmin):
         self.authority = settings.authority
         self.environment: dict[str, str] = {}
         """Added to its environment at its next start."""
-        self._process: asyncio.subprocess.Process | None = None
+        self.exit_code: int | None = None
+        """How it ended the last time that it was stopped or killed."""
+        self._process: Program | None = None
         self._log = settings.data / "server.log"
 
+    @property
+    def pid(self) -> int:
+        """Its number. Raises HarnessError when it does not run."""
+        if self._process is None:
+            raise HarnessError("the server is not running")
+        return self._process.pid
+
     async def start(self) -> None:
+        self._process = await self._launched()
+        await self._answers(self._process)
+
+    async def _launched(self) -> Program:
         with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
+            return await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "headscale.cli.main",
@@ -45,7 +77,6 @@ class ProcessServer(RestAdmin):
                 stderr=log,
                 env=environ(self.variables, self.environment),
             )
-        await self._answers(self._process)
 
     async def stop(self) -> None:
         await self._end(signal.SIGTERM)
@@ -87,9 +118,9 @@ class ProcessServer(RestAdmin):
             return
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(number)
-        await asyncio.wait_for(process.wait(), Budget.DAEMON.seconds)
+        self.exit_code = await asyncio.wait_for(process.wait(), Budget.DAEMON.seconds)
 
-    async def _answers(self, process: asyncio.subprocess.Process) -> None:
+    async def _answers(self, process: Program) -> None:
         """The socket is the last that opens: until it does, administrators would be turned away."""
         if await answers(self.url, alive=lambda: process.returncode is None, authority=self.authority):
             async with asyncio.timeout(Budget.DAEMON.seconds):

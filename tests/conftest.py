@@ -1,0 +1,17 @@
+"""What every folder of tests knows: the rows of the bar (tests/bar.py)."""
+
+from tests.bar import (
+    pytest_addoption,
+    pytest_configure,
+    pytest_runtest_makereport,
+    pytest_terminal_summary,
+    row,
+)
+
+__all__ = [
+    "pytest_addoption",
+    "pytest_configure",
+    "pytest_runtest_makereport",
+    "pytest_terminal_summary",
+    "row",
+]
