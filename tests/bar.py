@@ -41,12 +41,16 @@ class Row:
 
     def found(self, **figures: Any) -> None:
         """Figures for the table, by name; a later one of the same name takes the place of an earlier one."""
-        self.figures |= {name: round(value, 3) if isinstance(value, float) else value for name, value in figures.items()}
+        self.figures |= {
+            name: round(value, 3) if isinstance(value, float) else value for name, value in figures.items()
+        }
 
     def reached(self, what: str, got: float, *, at_least: float) -> None:
         """The validity floor; raises Void."""
         if got < at_least:
-            raise Void(f"void: {what}: {got} and not {at_least}, so that this run shows nothing (seed {self.seed})")
+            raise Void(
+                f"void: {what}: {got} and not {at_least}, so that this run shows nothing (seed {self.seed})"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=random.SystemRandom().randrange(2**32),
         help="what a failing run printed, to see it again",
     )
-    group.addoption("--figures", type=Path, metavar="FILE", help="add the results to this file, as lines of JSON")
+    group.addoption(
+        "--figures", type=Path, metavar="FILE", help="add the results to this file, as lines of JSON"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -118,12 +124,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 def _result(item: pytest.Item, name: str, made: Row, report: pytest.TestReport) -> Result:
     doc = getattr(getattr(item, "obj", None), "__doc__", None) or item.name
-    uses_database = bool({"stand", "stands"} & set(getattr(item, "fixturenames", ())))
+    fixtures = set(getattr(item, "fixturenames", ()))
+    database = item.config.getoption("--database") if {"stand", "stands"} & fixtures else "-"
     return Result(
         row=name,
         what=" ".join(doc.split("\n\n")[0].split()),
         level=made.level,
-        database=item.config.getoption("--database") if uses_database else "-",
+        database="postgres" if "own" in fixtures else database,
         figures=made.figures,
         passed=report.passed,
         seconds=round(report.duration, 2),
@@ -150,11 +157,14 @@ def table(results: Sequence[Result]) -> str:
             lines.append(_line(name, "-", good == len(cases), seconds, text))
     widths = [max(len(line[at]) for line in lines) for at in range(4)]
     return "\n".join(
-        "  ".join([*(text.ljust(width) for text, width in zip(line, widths, strict=False)), line[4]]) for line in lines
+        "  ".join([*(text.ljust(width) for text, width in zip(line, widths, strict=False)), line[4]])
+        for line in lines
     )
 
 
-def _line(name: str, database: str, passed: bool, seconds: float, text: str) -> tuple[str, str, str, str, str]:
+def _line(
+    name: str, database: str, passed: bool, seconds: float, text: str
+) -> tuple[str, str, str, str, str]:
     return name, database, "yes" if passed else "NO", f"{seconds:.1f}", text
 
 

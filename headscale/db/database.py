@@ -9,6 +9,7 @@ owns the file (a lock beside it), because the state in memory would go stale beh
 import asyncio
 import fcntl
 import os
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -35,7 +36,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
@@ -61,6 +62,14 @@ from headscale.records import (
 )
 
 BUSY_TIMEOUT_MS = 10_000
+# With less a start can fail: the write-ahead log and its index need about so much.
+LITTLE_ROOM_BYTES: Final = 64 * 1024
+# What keeps any change from being made, and is not the fault of its rows, by SQLite's primary result code.
+_CAUSES: Final = {
+    sqlite3.SQLITE_FULL: "the disk with the database is full",
+    sqlite3.SQLITE_IOERR: "the disk with the database cannot be read or written",
+    sqlite3.SQLITE_READONLY: "the database cannot be written to",
+}
 # All rows of a large tailnet take longer than a question.
 LOAD_S: Final = 60.0
 
@@ -116,8 +125,14 @@ class SqliteLink:
             yield connection
 
     async def commit(self, change: Callable[[Connection], None], *, rows: int) -> None:
-        async with self._turn, self.engine.begin() as connection:
-            await connection.run_sync(change)
+        try:
+            async with self._turn, self.engine.begin() as connection:
+                await connection.run_sync(change)
+        except OperationalError as problem:
+            code = getattr(problem.orig, "sqlite_errorcode", 0) & 0xFF  # the rest says more of the same
+            if (cause := _CAUSES.get(code)) is None:
+                raise
+            raise Unavailable(f"{cause}; nothing was changed") from problem
 
     async def settle(self) -> bool:
         raise AssertionError("no commit to a file is ever in doubt")
@@ -244,11 +259,16 @@ async def open_sqlite(path: Path) -> Database:
         await engine.dispose()
         os.close(lock)
         if isinstance(problem, DatabaseError):
-            raise Unavailable(f"the database {path} cannot be used: {problem.orig}") from problem
+            raise Unavailable(f"the database {path} cannot be used: {problem.orig}{_room(path)}") from problem
         if isinstance(problem, Unavailable):
             raise Unavailable(f"the database {path} cannot be used: {problem}") from problem
         raise
     return Database(SqliteLink(engine, lock))
+
+
+def _room(path: Path) -> str:
+    """SQLite says "disk I/O error" where it cannot make its files; whoever reads that is told when there is no room."""
+    return " (the disk is full)" if shutil.disk_usage(path.parent).free < LITTLE_ROOM_BYTES else ""
 
 
 def take_lock(path: Path) -> int:

@@ -51,7 +51,10 @@ def stands(nursery: Nursery, shared_postgres: Postgres | None) -> Stands:
 
     @asynccontextmanager
     async def made(
-        keys: dict[str, Any] | None = None, *, postgres: Postgres | None = None, files: dict[str, str] | None = None
+        keys: dict[str, Any] | None = None,
+        *,
+        postgres: Postgres | None = None,
+        files: dict[str, str] | None = None,
     ) -> AsyncIterator[Stand]:
         database = postgres or shared_postgres
         elsewhere = {}
@@ -82,5 +85,3 @@ async def stand(stands: Stands) -> AsyncIterator[Stand]:
         yield made
         assert made.server.pid == pid
         assert not made.complaints(), made.server.output[-4000:]
-
-

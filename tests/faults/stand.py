@@ -63,12 +63,20 @@ class Forked:
 
     def __init__(self, nursery: Nursery, pid: int) -> None:
         self.pid = pid
-        self.returncode: int | None = None
+        self._code: int | None = None
         self._nursery = nursery
         self._handle = os.pidfd_open(pid)
 
     def send_signal(self, number: int, /) -> None:
         os.kill(self.pid, number)
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended, if it has."""
+        if self._code is None and select.select([self._handle], [], [], 0)[0]:
+            self._code = int(self._nursery.ask({"wait": self.pid})["code"])
+            os.close(self._handle)
+        return self._code
 
     async def wait(self) -> int:
         if self.returncode is None:
@@ -79,15 +87,9 @@ class Forked:
                 await ended
             finally:
                 loop.remove_reader(self._handle)
-            self.collect()
-        assert self.returncode is not None
-        return self.returncode
-
-    def collect(self) -> None:
-        """Note how it ended, if it has."""
-        if self.returncode is None and select.select([self._handle], [], [], 0)[0]:
-            self.returncode = int(self._nursery.ask({"wait": self.pid})["code"])
-            os.close(self._handle)
+        code = self.returncode
+        assert code is not None
+        return code
 
 
 class ForkedServer(ProcessServer):

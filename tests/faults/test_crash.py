@@ -75,7 +75,10 @@ class Crowd:
 async def learn(one: Joined) -> None:
     """Number and addresses from the map, as a client has them."""
     node = (await one.client.map_once())["Node"]
-    one.id, one.addresses = node["ID"], tuple(sorted(address.partition("/")[0] for address in node["Addresses"]))
+    one.id, one.addresses = (
+        node["ID"],
+        tuple(sorted(address.partition("/")[0] for address in node["Addresses"])),
+    )
 
 
 async def nodes_of(stand: Stand) -> list[dict[str, Any]]:
