@@ -198,7 +198,12 @@ async def running(
                 **_set_dns(writer, publisher, clock),
             }
         )
-        upgrade = ControlUpgrade(server_key, clock, dispatcher)
+        upgrade = ControlUpgrade(
+            server_key,
+            clock,
+            dispatcher,
+            is_known=lambda machine: machine in writer.snapshot.nodes_by_machine,
+        )
         routes = [
             web.get("/", root),
             *public.routes(),

@@ -45,6 +45,12 @@ class Outdated(HeadscaleError):
     status = HTTPStatus.PRECONDITION_FAILED
 
 
+class TooMany(HeadscaleError):
+    """The peer has as much of this as one peer may (HTTP 429)."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+
 class Unavailable(HeadscaleError):
     """We cannot do it now, and nothing was changed (HTTP 503)."""
 

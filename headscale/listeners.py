@@ -20,6 +20,12 @@ log = logging.getLogger(__name__)
 # What may be sent to the main listener at most; the API has caps of its own.
 REQUEST_MAX_BYTES: Final = 64 * 1024
 SHUTDOWN_S: Final = 3.0
+# From the first packet to the end of the first request's headers, a TLS handshake included.
+HEAD_S: Final = 25.0
+# A connection on which nothing is asked any more, or the next request does not become one. Proxies keep theirs for
+# their own time, which should be the shorter one: nginx 60 s, Caddy 120 s.
+KEEP_ALIVE_S: Final = 150.0
+BACKLOG: Final = 128
 SECURITY_HEADERS: Final = {
     "X-Frame-Options": "DENY",
     "Content-Security-Policy": "frame-ancestors 'none'",
@@ -81,16 +87,58 @@ async def listen_http(
         shutdown_timeout=SHUTDOWN_S,
         handler_cancellation=True,
         auto_decompress=False,  # no client of ours compresses a body, and so nobody can send a bomb
+        keepalive_timeout=KEEP_ALIVE_S,
     )
+    newcomers = _Newcomers(runner)
+    app.middlewares.insert(0, newcomers.arrived)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    if opened is not None:
-        await web.SockSite(runner, opened, ssl_context=certificate).start()
-        return
+    where: dict[str, Any] = (
+        {"sock": opened} if opened is not None else {"host": listen.host or None, "port": listen.port}
+    )
+    if certificate is not None:
+        where |= {"ssl": certificate, "ssl_handshake_timeout": HEAD_S}
+    loop = asyncio.get_running_loop()
     try:
-        await web.TCPSite(runner, listen.host or None, listen.port, ssl_context=certificate).start()
+        server = await loop.create_server(newcomers, backlog=BACKLOG, **where)
     except OSError as problem:
         raise _cannot_listen(listen, "tcp", problem) from problem
+    stack.callback(server.close)
+
+
+class _Newcomers:
+    """Makes the protocols of a listener's connections, and ends those whose first request does not arrive in time.
+
+    aiohttp (3.14.5) waits for it as long as somebody likes: its only limit is for what follows an answer.
+    """
+
+    def __init__(self, runner: web.AppRunner) -> None:
+        self._runner = runner
+        self._waiting: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
+
+    def __call__(self) -> asyncio.Protocol:
+        if self._runner.server is None:
+            raise RuntimeError("the runner has not been set up")
+        protocol = self._runner.server()
+        loop = asyncio.get_running_loop()
+        self._waiting[protocol] = loop.call_later(HEAD_S, self._give_up, protocol)
+        return protocol
+
+    @web.middleware
+    async def arrived(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """The middleware that comes before all others: the request's connection has one."""
+        if (timer := self._waiting.pop(request.protocol, None)) is not None:
+            timer.cancel()
+        return await handler(request)
+
+    def _give_up(self, protocol: "web.RequestHandler[web.Request]") -> None:
+        self._waiting.pop(protocol, None)
+        if (
+            protocol.transport is not None
+        ):  # before the end of a TLS handshake there is none, and asyncio has its limit
+            protocol.transport.abort()
 
 
 async def listen_stun(stack: AsyncExitStack, listen: Listen) -> None:

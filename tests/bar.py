@@ -5,10 +5,11 @@ fixture `row` and leaves its figures there; one that does not counts as a case. 
 file that `--figures` names, and `python -m tests.bar FILE` prints such a file as a table.
 """
 
+import asyncio
 import json
 import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 LEVELS = ("commit", "nightly")
-ROW = pytest.StashKey["Row"]()
+ROWS = pytest.StashKey[dict[str, "Row"]]()
 RESULTS = pytest.StashKey[list["Result"]]()
 
 
@@ -31,6 +32,8 @@ class Row:
     level: str
     seed: int
     figures: dict[str, Any] = field(default_factory=dict)
+    held: bool | None = None
+    """Of a row that ran beside others in one test: whether it passed. None: as its test."""
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -69,12 +72,34 @@ class Result:
 
 
 @pytest.fixture
-def row(request: pytest.FixtureRequest) -> Row:
-    """Where a test of the bar leaves its figures."""
+def rows(request: pytest.FixtureRequest) -> dict[str, Row]:
+    """Where a test leaves its figures, by row."""
     config = request.config
-    made = Row(config.getoption("--level"), config.getoption("--fault-seed"))
-    request.node.stash[ROW] = made
+    names = [mark.args[0] for mark in request.node.iter_markers("bar")]
+    made = {name: Row(config.getoption("--level"), config.getoption("--fault-seed")) for name in names}
+    request.node.stash[ROWS] = made
     return made
+
+
+@pytest.fixture
+def row(rows: dict[str, Row]) -> Row:
+    """Where the test of one row leaves its figures."""
+    (only,) = rows.values()
+    return only
+
+
+async def side_by_side(rows: dict[str, Row], work: Mapping[str, Callable[[Row], Awaitable[None]]]) -> None:
+    """Rows that wait more than they work, at the same time; each passes or fails by itself."""
+
+    async def one(name: str) -> None:
+        rows[name].held = False
+        await work[name](rows[name])
+        rows[name].held = True
+
+    results = await asyncio.gather(*map(one, work), return_exceptions=True)
+    problems = [result for result in results if isinstance(result, Exception)]
+    if problems:
+        raise ExceptionGroup("rows that did not hold", problems)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -102,11 +127,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report: pytest.TestReport = yield
     counts = report.when == "call" or (report.when == "setup" and report.failed)
     if counts and not report.skipped:
-        made = item.stash.get(ROW, None) or Row(item.config.getoption("--level"), 0)
-        results = [_result(item, mark.args[0], made, report) for mark in item.iter_markers("bar")]
+        level, seed = (item.config.getoption(name) for name in ("--level", "--fault-seed"))
+        names = [mark.args[0] for mark in item.iter_markers("bar")]
+        made = item.stash.get(ROWS, {})
+        results = [_result(item, name, made.get(name) or Row(level, 0), report) for name in names]
         item.config.stash[RESULTS] += results
-        if results and report.failed and made.seed:
-            report.sections.append(("seed", f"--fault-seed={made.seed} --level={made.level}"))
+        if made and report.failed:
+            report.sections.append(("seed", f"--fault-seed={seed} --level={level}"))
         path = item.config.getoption("--figures")
         if results and path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +159,7 @@ def _result(item: pytest.Item, name: str, made: Row, report: pytest.TestReport) 
         level=made.level,
         database="postgres" if "own" in fixtures else database,
         figures=made.figures,
-        passed=report.passed,
+        passed=report.passed if made.held is None else made.held,
         seconds=round(report.duration, 2),
         seed=made.seed,
         test=item.nodeid,

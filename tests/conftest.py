@@ -6,6 +6,7 @@ from tests.bar import (
     pytest_runtest_makereport,
     pytest_terminal_summary,
     row,
+    rows,
 )
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "pytest_runtest_makereport",
     "pytest_terminal_summary",
     "row",
+    "rows",
 ]

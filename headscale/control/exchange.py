@@ -32,6 +32,10 @@ class Tunnel(Protocol):
     def buffered(self, stream_id: int) -> int:
         """Bytes queued and not yet handed to the transport; 0 for a stream that is gone."""
 
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait on all streams of the connection together."""
+
     def start(self, stream_id: int, status: int, headers: Mapping[str, str]) -> None:
         """Send status and headers."""
 
@@ -124,6 +128,11 @@ class Exchange:
     def buffered(self) -> int:
         """Bytes of the answer that wait for the client's windows or the transport."""
         return self._tunnel.buffered(self._stream_id)
+
+    @property
+    def buffered_beside(self) -> int:
+        """Bytes of all answers on the same connection that wait likewise."""
+        return self._tunnel.queued_bytes
 
     @property
     def writable(self) -> bool:

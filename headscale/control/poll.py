@@ -8,12 +8,13 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from headscale.control.exchange import TEXT_TYPE, Exchange
 from headscale.control.identity import asking_node
 from headscale.control.presence import Presence
 from headscale.control.register import too_old
-from headscale.errors import HeadscaleError, NotFound
+from headscale.errors import HeadscaleError, NotFound, TooMany
 from headscale.mapper.fanout import Fanout
 from headscale.mapper.sessions import Sessions, Visit
 from headscale.mapper.stream import Ending, Stream
@@ -27,6 +28,9 @@ from headscale.tailcfg.names import decode_request
 log = logging.getLogger(__name__)
 
 STREAM_TYPE = "application/octet-stream"
+# So much may wait on a connection before a whole map is put beside it. Clients ask for one map and read it; a hundred
+# at once, which nobody reads, would be memory by the megabyte for each connection.
+MAX_WAITING_BYTES: Final = 256 * 1024
 
 
 class PollHandler:
@@ -83,6 +87,8 @@ class PollHandler:
         node = self._writer.snapshot.nodes.get(node_id)
         if node is None:
             raise NotFound("node not found: it was deleted")
+        if exchange.buffered_beside > MAX_WAITING_BYTES:
+            raise TooMany("read the answers that you have asked for before you ask for another map")
         body = self._fanout.one_shot(
             node, version=request.version, compress=request.compress == COMPRESS_ZSTD
         )

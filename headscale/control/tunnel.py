@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 
 from headscale.clock import Clock
 from headscale.control.exchange import TEXT_TYPE, Exchange, Request
+from headscale.keys import MachineKey
 from headscale.ts2021 import connection as core
 from headscale.ts2021.connection import SEND_BUDGET_BYTES, ServerConnection
 
@@ -78,6 +79,11 @@ class ControlTunnel:
         self._closing_since: float | None = None
 
     @property
+    def machine_key(self) -> MachineKey:
+        """Whose connection it is."""
+        return self._connection.machine_key
+
+    @property
     def paused(self) -> bool:
         """Whether the wire asks us to wait."""
         return self._wire is None or not self._wire.writable
@@ -140,6 +146,11 @@ class ControlTunnel:
     def buffered(self, stream_id: int) -> int:
         """Tunnel: bytes that wait on a stream."""
         return self._connection.buffered(stream_id)
+
+    @property
+    def queued_bytes(self) -> int:
+        """Tunnel: bytes that wait on all streams together."""
+        return self._connection.queued_bytes
 
     def start(self, stream_id: int, status: int, headers: Mapping[str, str]) -> None:
         """Tunnel: send status and headers."""

@@ -9,6 +9,8 @@ import asyncio
 import base64
 import binascii
 import secrets
+from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
@@ -21,8 +23,8 @@ from headscale.control.websocket import (
     refuse_websocket,
     run_websocket,
 )
-from headscale.errors import HeadscaleError, Malformed, Unavailable
-from headscale.keys import KEY_BYTES, ChallengeKey, PrivateKey, challenge_key
+from headscale.errors import HeadscaleError, Malformed, TooMany, Unavailable
+from headscale.keys import KEY_BYTES, ChallengeKey, MachineKey, PrivateKey, challenge_key
 from headscale.takeover import TakenOver, take_over
 from headscale.ts2021.connection import ServerConnection
 from headscale.ts2021.handshake import generate_key, load_key
@@ -31,6 +33,8 @@ PATH: Final = "/ts2021"
 UPGRADE: Final = "tailscale-control-protocol"
 HANDSHAKE_HEADER: Final = "X-Tailscale-Handshake"
 
+# Connections at once of a machine that has not registered. A client has one, and for a moment the one before it.
+MAX_OF_A_STRANGER: Final = 8
 # How often every connection is looked at for what takes too long: one timer for all of them.
 SWEEP_SECONDS: Final = 5.0
 # How long a shutdown waits for the last bytes to leave.
@@ -41,10 +45,27 @@ _SWITCHING: Final = (
 )
 
 
-class ControlUpgrade:
-    """All ts2021 connections of a server; each request in one becomes a task of `handler`."""
+def _everybody(_: MachineKey) -> bool:
+    """Takes every machine for one that has registered."""
+    return True
 
-    def __init__(self, static: PrivateKey, clock: Clock, handler: Handler) -> None:
+
+class ControlUpgrade:
+    """All ts2021 connections of a server; each request in one becomes a task of `handler`.
+
+    `is_known` says whether a machine has registered: others have a few connections each, since anybody can make a key.
+    """
+
+    def __init__(
+        self,
+        static: PrivateKey,
+        clock: Clock,
+        handler: Handler,
+        *,
+        is_known: Callable[[MachineKey], bool] = _everybody,
+    ) -> None:
+        self._is_known = is_known
+        self._by_machine: Counter[MachineKey] = Counter()
         self._static = load_key(static)
         self._clock = clock
         self._handler = handler
@@ -127,16 +148,23 @@ class ControlUpgrade:
             now=self._clock.monotonic(),
             challenge=challenge,
         )
+        machine = connection.machine_key
+        if self._by_machine[machine] >= MAX_OF_A_STRANGER and not self._is_known(machine):
+            raise TooMany(f"a machine that has not registered has at most {MAX_OF_A_STRANGER} connections")
         return ControlTunnel(connection, self._handler, clock=self._clock, remote=request.remote or "")
 
     def _add(self, tunnel: ControlTunnel) -> None:
         self._tunnels.add(tunnel)
+        self._by_machine[tunnel.machine_key] += 1
         self._empty.clear()
         if self._sweeping is None:
             self._sweeping = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
 
     def _remove(self, tunnel: ControlTunnel) -> None:
         self._tunnels.discard(tunnel)
+        self._by_machine[tunnel.machine_key] -= 1
+        if self._by_machine[tunnel.machine_key] <= 0:
+            del self._by_machine[tunnel.machine_key]
         if not self._tunnels:
             self._empty.set()
             if self._sweeping is not None:
@@ -165,7 +193,6 @@ def _challenge() -> ChallengeKey:
 
 def _refusal(error: HeadscaleError) -> web.Response:
     """Say why as plain text, and close the connection."""
-    status = 503 if isinstance(error, Unavailable) else 400
-    response = web.Response(status=status, text=f"{error}\n")
+    response = web.Response(status=error.status, text=f"{error}\n")
     response.force_close()
     return response

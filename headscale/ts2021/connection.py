@@ -213,6 +213,11 @@ class ServerConnection:
         """Bytes queued on a stream; 0 if it is gone."""
         return self._http2.buffered(stream_id)
 
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes queued on all streams together."""
+        return self._http2.queued_bytes
+
     def goaway(self) -> None:
         """We end the session: GOAWAY is the last that goes out."""
         if not self._closed:

@@ -173,6 +173,11 @@ class Http2:
         outgoing = self._outgoing.get(stream_id)
         return outgoing.queue.size if outgoing else 0
 
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes queued on all streams together."""
+        return sum(outgoing.queue.size for outgoing in self._outgoing.values())
+
     def next_stream_id(self) -> int:
         """The stream of the client's next request."""
         return self._h2.get_next_available_stream_id()

@@ -9,15 +9,16 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import msgspec
 import pytest
 
 from harness.clients.session import Session
-from tests.bar import Row
+from tests.bar import Row, side_by_side
 from tests.faults.canary import canary
+from tests.faults.conftest import Stands
 from tests.faults.hostile import (
     SETTINGS,
     WINDOW,
@@ -30,7 +31,9 @@ from tests.faults.hostile import (
 )
 from tests.faults.stand import Stand, Vitals
 
-HEAD_S, IDLE_S, STALLED_S = 30.0, 60.0, 60.0
+HEAD_S, IDLE_S, STALLED_S, CUT_S = 30.0, 60.0, 60.0, 60.0
+# So many changes of a few kilobytes fill what the kernel keeps for a connection whose other end is not read.
+FILLS = 400
 STREAMS = 100
 PEERS = 40
 
@@ -79,9 +82,7 @@ async def gone(guests: list[Guest], *, within_s: float) -> float:
     return max(guest.lived() for guest in guests)
 
 
-@pytest.mark.bar("H1")
-@pytest.mark.timeout(600)
-async def test_a_head_that_does_not_arrive_is_not_waited_for(stand: Stand, row: Row) -> None:
+async def a_head_that_does_not_arrive_is_not_waited_for(stand: Stand, row: Row) -> None:
     """Slowloris: nothing at all, half a TLS handshake, half a request line, half the headers, a byte each ten seconds."""
     wanted = row.count(200, 2_000)
     settings = stand.server.settings
@@ -113,9 +114,7 @@ async def test_a_head_that_does_not_arrive_is_not_waited_for(stand: Stand, row: 
     await stand.settled(before)
 
 
-@pytest.mark.bar("H2")
-@pytest.mark.timeout(600)
-async def test_a_session_that_asks_nothing_is_not_kept(stand: Stand, row: Row) -> None:
+async def a_session_that_asks_nothing_is_not_kept(stand: Stand, row: Row) -> None:
     """Idle upgrades: the handshake and no HTTP/2, or HTTP/2 and no request."""
     wanted = row.count(500, 5_000)
     async with canary(stand) as bird:
@@ -147,9 +146,7 @@ async def warm(stand: Stand) -> None:
     await asyncio.sleep(0.5)
 
 
-@pytest.mark.bar("H7")
-@pytest.mark.timeout(600)
-async def test_an_answer_that_nobody_takes_is_not_kept(stand: Stand, row: Row) -> None:
+async def an_answer_that_nobody_takes_is_not_kept(stand: Stand, row: Row) -> None:
     """INITIAL_WINDOW_SIZE 0, a hundred requests on each of fifty connections, a byte of window now and then."""
     connections = row.count(50, 200)
     key = await stand.key()
@@ -168,7 +165,7 @@ async def test_an_answer_that_nobody_takes_is_not_kept(stand: Stand, row: Row) -
             for _ in range(STREAMS):
                 session.ask("POST", "/machine/map", body=body)
             sessions.append(session)
-        peak = grown = await weighed(stand, before)
+        peak = await weighed(stand, before)
         streams = [stream for session in sessions for stream in session._streams.values()]
         dripped = 0.0
         while any(session._streams for session in sessions if not session.closed.done()):
@@ -203,9 +200,7 @@ async def test_an_answer_that_nobody_takes_is_not_kept(stand: Stand, row: Row) -
     bird.check()
 
 
-@pytest.mark.bar("F12")
-@pytest.mark.timeout(600)
-async def test_a_reader_that_does_not_keep_up_is_cut(stand: Stand, row: Row) -> None:
+async def a_reader_that_does_not_keep_up_is_cut(stand: Stand, row: Row) -> None:
     """Map streams of which a byte a second is read, or none, in a tailnet that changes all the time."""
     readers = row.count(10, 100)
     key = await stand.key()
@@ -241,7 +236,7 @@ async def test_a_reader_that_does_not_keep_up_is_cut(stand: Stand, row: Row) -> 
                 if not established(stand, slow):
                     cut_after = time.monotonic() - began
                     break
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.2 if number > FILLS else 0)
         left = established(stand, slow)
     row.found(
         readers=readers,
@@ -253,6 +248,7 @@ async def test_a_reader_that_does_not_keep_up_is_cut(stand: Stand, row: Row) -> 
     )
     row.reached("open streams", open_at_first, at_least=readers)
     assert left == 0
+    assert cut_after <= CUT_S
     assert peak * 1024 / readers <= 256
     bird.check()
 
@@ -289,3 +285,30 @@ def trickle(slow: list[tuple[socket.socket, Session]]) -> None:
     for connection, _ in slow:
         with contextlib.suppress(OSError):
             os.read(connection.fileno(), 1)
+
+
+WAITING = {
+    "H1": a_head_that_does_not_arrive_is_not_waited_for,
+    "H2": a_session_that_asks_nothing_is_not_kept,
+    "H7": an_answer_that_nobody_takes_is_not_kept,
+    "F12": a_reader_that_does_not_keep_up_is_cut,
+}
+
+
+@pytest.mark.bar("H1")
+@pytest.mark.bar("H2")
+@pytest.mark.bar("H7")
+@pytest.mark.bar("F12")
+@pytest.mark.timeout(600)
+async def test_who_says_nothing_is_not_waited_for(stands: Stands, rows: dict[str, Row]) -> None:
+    """Silent and slow ones, each kind at a server of its own, beside honest clients."""
+
+    def at_its_own(name: str) -> Callable[[Row], Awaitable[None]]:
+        async def work(row: Row) -> None:
+            async with stands() as stand:
+                await WAITING[name](stand, row)
+                assert not stand.complaints(), stand.server.output[-2000:]
+
+        return work
+
+    await side_by_side(rows, {name: at_its_own(name) for name in WAITING})
