@@ -14,6 +14,7 @@ What aiohttp (3.14.5, web_protocol.py) does to such a connection, and why none o
 
 import asyncio
 import socket
+import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -27,6 +28,11 @@ HIGH_WATER_BYTES: Final = 64 * 1024
 UNACKED_MS: Final = 75_000
 KEEP_ALIVE_S: Final = 60
 KEEP_ALIVE_PROBES: Final = 4
+# What the kernel takes beyond what is on its way: by default it is megabytes, in which a client that reads nothing
+# would go unnoticed (docs/testing/faults.md, F12). What is on its way is bounded by the client's window.
+UNSENT_BYTES: Final = 64 * 1024
+# Linux's number; Python has a name for it from 3.12 on.
+_TCP_NOTSENT_LOWAT: Final = 25
 
 
 def _ignore() -> None:
@@ -105,6 +111,7 @@ class TakenOver(asyncio.Protocol):
         transport.set_protocol(self)
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         notice_silence(transport)
+        keep_little_unsent(transport)
         self.resume_reading()
         transport.write(head)
         if early:
@@ -153,6 +160,15 @@ def notice_silence(transport: asyncio.BaseTransport) -> None:
     ):
         if hasattr(socket, option):  # Linux has them all
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def keep_little_unsent(transport: asyncio.BaseTransport) -> None:
+    """Have the kernel take no more than UNSENT_BYTES that it cannot send yet, so that back-pressure is felt soon."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    if sys.platform == "linux":
+        connection.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
 async def take_over(request: web.Request, head: bytes, protocol: TakenOver) -> web.StreamResponse:
