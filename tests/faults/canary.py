@@ -2,17 +2,16 @@
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
-
 from harness.clients.fake import FakeClient, MapStream
 from harness.wait import time_scale
-from tests.faults.stand import Stand, percentile
+from tests.faults.stand import HOST, Stand, percentile
 
 TOLD_P99_S, TOLD_MAX_S = 3.0, 10.0
 HEALTH_P99_S = 0.5
@@ -58,11 +57,13 @@ async def canary(stand: Stand) -> AsyncIterator[Canary]:
     work = [
         asyncio.create_task(moving(one, hears, bird)),
         asyncio.create_task(watching(sees, bird)),
-        asyncio.create_task(asking(stand, bird)),
     ]
     try:
-        yield bird
+        async with asking(stand) as answers:
+            yield bird
     finally:
+        bird.health += [seconds for status, seconds in answers if status == 200]
+        bird.unhealthy += [status for status, _ in answers if status != 200]
         for task in work:
             task.cancel()
         results = await asyncio.gather(*work, return_exceptions=True)
@@ -96,13 +97,18 @@ async def watching(sees: MapStream, bird: Canary) -> None:
             bird.leaked.append(message)
 
 
-async def asking(stand: Stand, bird: Canary) -> None:
-    """/health, each second."""
-    async with aiohttp.ClientSession() as http:
-        while True:
-            began = time.monotonic()
-            async with http.get(f"{stand.server.url}/health") as answer:
-                if answer.status != 200:
-                    bird.unhealthy.append(answer.status)
-            bird.health.append(time.monotonic() - began)
-            await asyncio.sleep(1.0)
+@asynccontextmanager
+async def asking(stand: Stand, *, pause_s: float = 1.0) -> AsyncIterator[list[tuple[int, float]]]:
+    """Ask for the server's health from a process of its own; status and seconds of each answer, at the end."""
+    where = (HOST, str(stand.server.settings.port), str(pause_s))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.faults.asker", *where), stdout=asyncio.subprocess.PIPE
+    )
+    answers: list[tuple[int, float]] = []
+    try:
+        yield answers
+    finally:
+        process.kill()
+        out, _ = await process.communicate()
+        whole = out.decode().rpartition("\n")[0].splitlines()
+        answers += [(int(line.split()[0]), float(line.split()[1])) for line in whole]
