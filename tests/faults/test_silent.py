@@ -32,8 +32,8 @@ from tests.faults.hostile import (
 from tests.faults.stand import Stand, Vitals
 
 HEAD_S, IDLE_S, STALLED_S, CUT_S = 30.0, 60.0, 60.0, 60.0
-# So many changes of a few kilobytes fill what the kernel keeps for a connection whose other end is not read.
-FILLS = 400
+# So much waits in the kernel when it takes no more; then what the server itself holds back takes so many changes.
+FULL, MORE = 40 * 1024, 100
 STREAMS = 100
 PEERS = 40
 
@@ -221,23 +221,25 @@ async def a_reader_that_does_not_keep_up_is_cut(stand: Stand, row: Row) -> None:
         began = time.monotonic()
         open_at_first = open_streams(stand)
         number, peak, queued = 0, 0.0, 0
+        filled_at: int | None = None
         cut_after = 0.0
-        big = {
-            "Hostname": "mover",
-            "OS": "linux",
-            "Services": [{"Proto": "tcp", "Port": 1, "Description": "x" * 60_000}],
-        }
-        while time.monotonic() - began < 150:
+        ports = [session.transport.get_extra_info("sockname")[1] for _, session in slow]
+        while time.monotonic() - began < CUT_S + 20:
             number += 1
-            await mover.lite_update(hostinfo={**big, "OSVersion": str(number)})
+            await mover.lite_update(endpoints=[f"198.51.100.{n}:{10_000 + number}" for n in range(250)])
             if number % 10 == 0:
                 peak = max(peak, stand.vitals().memory_mib - before.memory_mib)
-                queued = max(queued, *peers_of(stand).values(), 0)
+                waiting = peers_of(stand)
+                queued = max(queued, *waiting.values(), 0)
                 trickle(slow[::2])
+                if filled_at is None and all(waiting.get(port, FULL) >= FULL for port in ports):
+                    filled_at = number
+                if filled_at is not None and number == filled_at + MORE:
+                    began = time.monotonic()  # from here on nothing more of it fits anywhere
                 if not established(stand, slow):
                     cut_after = time.monotonic() - began
                     break
-            await asyncio.sleep(0.2 if number > FILLS else 0)
+            await asyncio.sleep(0.02 if filled_at is None or number < filled_at + MORE else 0.2)
         left = established(stand, slow)
     row.found(
         readers=readers,
@@ -248,6 +250,7 @@ async def a_reader_that_does_not_keep_up_is_cut(stand: Stand, row: Row) -> None:
         changes=number,
         **bird.figures,
     )
+    row.reached("changes until nothing more fits", filled_at or 0, at_least=1)
     row.reached("open streams", open_at_first, at_least=readers)
     assert left == 0
     assert cut_after <= CUT_S
