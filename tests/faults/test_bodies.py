@@ -36,7 +36,7 @@ def broken_handshakes(initiation: bytes, row: Row, wanted: int) -> Iterator[byte
     """Each byte flipped, each length, wrong types and versions, weak points, and then at random."""
     for at in range(len(initiation)):
         yield initiation[:at] + bytes([initiation[at] ^ 1 << row.chance.randrange(8)]) + initiation[at + 1 :]
-    for length in range(0, 200):
+    for length in range(200):
         if length != len(initiation):
             yield (initiation + os.urandom(200))[:length]
     for point in LOW_ORDER:
@@ -70,7 +70,7 @@ async def test_no_broken_handshake_opens_a_session(stand: Stand, row: Row) -> No
             raw = await dialled(port, upgrade_request(HOST, case))
             async with asyncio.timeout(60):
                 while raw.closed is None and b"\r\n\r\n" not in raw.heard:
-                    await asyncio.sleep(0.002)  # noqa: ASYNC110
+                    await asyncio.sleep(0.002)
             statuses[bytes(raw.heard[9:12]).decode() or "closed"] += 1
             if raw.transport is not None:
                 raw.transport.abort()

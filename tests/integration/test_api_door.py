@@ -78,6 +78,7 @@ async def refused_keys(socket: Door, good: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.bar("A11")
 @pytest.mark.parametrize(("method", "path"), ROUTES, ids=lambda part: str(part).replace("/api/v1/", ""))
 async def test_every_route_asks_for_a_key(socket: Door, main: Door, key: str, method: str, path: str) -> None:
     """Nobody gets in without a good one; with it everything is as on the socket, which asks for none."""
@@ -129,6 +130,7 @@ async def test_answers_have_the_listeners_headers(server: InProcessServer, key: 
                 assert answer.headers.get("WWW-Authenticate") == ("Bearer" if status == 401 else None)
 
 
+@pytest.mark.bar("A1")
 async def test_guesses_find_nothing(main: Door, key: str) -> None:
     """Of every length, in parallel; and the key's owner is served meanwhile."""
     guesses = [key[:length] for length in range(len(key))] + [key + "x" * 50 * n for n in range(1, 100)]
@@ -240,6 +242,7 @@ async def test_a_policy_may_be_as_large_as_on_the_socket(
     assert (await main.with_key(key)("POST", "policy/check", body))[0] == status
 
 
+@pytest.mark.bar("H9")
 async def test_a_compressed_body_is_refused_unopened(server: InProcessServer, key: str) -> None:
     bomb = gzip.compress(b'{"name":"carol"}'.ljust(8 * MIB))
     headers = {"Authorization": f"Bearer {key}", "Content-Encoding": "gzip"}
@@ -248,6 +251,7 @@ async def test_a_compressed_body_is_refused_unopened(server: InProcessServer, ke
             assert answer.status == 415
 
 
+@pytest.mark.bar("H9")
 async def test_a_body_has_to_arrive(
     server: InProcessServer, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,8 @@ from headscale.state.scopes import KNOWN
 from tests.integration.doors import ROUTES, Door, doors_of
 from tests.integration.fakes import Tailnet
 
+pytestmark = pytest.mark.bar("A11")
+
 # Spelled out once more: what needs one of these scopes is open to the role.
 OPEN: dict[str, Callable[[str], bool]] = {
     "owner": lambda scope: True,

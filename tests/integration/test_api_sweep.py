@@ -14,6 +14,8 @@ from tests.integration import restpairs
 from tests.integration.doors import ROUTES, Door, doors_of
 from tests.integration.fakes import Tailnet
 
+pytestmark = pytest.mark.bar("A10")
+
 IDS = [
     "0",
     "-1",

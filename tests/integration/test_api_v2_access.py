@@ -15,6 +15,8 @@ from headscale.api.v2.table import ENDPOINTS
 from headscale.state.scopes import KNOWN
 from tests.integration.doors import ROUTES, Door, doors_of
 
+pytestmark = pytest.mark.bar("A11")
+
 MIB = 1024 * 1024
 UNAUTHORIZED = (401, {"message": "unauthorized", "status": 401})
 # What changes nothing and is asked with a body.

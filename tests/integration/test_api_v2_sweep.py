@@ -16,6 +16,8 @@ from tests.integration.doors import Door, doors_of
 from tests.integration.fakes import Tailnet
 from tests.integration.test_api_sweep import IDS, OTHERS, TEXTS
 
+pytestmark = pytest.mark.bar("A10")
+
 WITH_PARTS = [each for each in ENDPOINTS if re.search(r"\{(?!tailnet)", each.path)]
 WITH_FIELDS = [each for each in ENDPOINTS if isinstance(each.body, type(msgspec.Struct))]
 ANSWERS = {200, 400, 401, 403, 404, 405, 409, 413, 415, 422, 501}

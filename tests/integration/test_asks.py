@@ -186,6 +186,7 @@ async def test_what_is_not_offered_says_so(join: Join, method: str, path: str, w
     assert (answer.status, words in answer.body.decode()) == (501, True)
 
 
+@pytest.mark.bar("A3")
 @pytest.mark.parametrize(
     ("method", "path", "fields"),
     [

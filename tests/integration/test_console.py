@@ -269,6 +269,7 @@ async def test_without_a_provider_the_page_says_how_to_get_one(server: InProcess
         assert (await browser.post(f"{server.url}/admin/logout")).status == 401
 
 
+@pytest.mark.bar("A10")
 async def test_what_devices_and_people_call_themselves_is_text(here: Place) -> None:
     hostile = "<script>alert(1)</script>\"'&"
     here.idp.people["sub-alice"]["name"] = hostile

@@ -419,6 +419,7 @@ async def test_every_connection_to_a_file_is_durable_and_checks(path: Path) -> N
     await database.close()
 
 
+@pytest.mark.bar("A13")
 async def test_only_its_owner_may_read_it(path: Path) -> None:
     """File, write-ahead log and lock, whatever the umask."""
     before = os.umask(0)

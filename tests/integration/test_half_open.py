@@ -18,7 +18,10 @@ from headscale import takeover
 from headscale.mapper import fanout
 from tests.integration.fakes import Join, Tailnet, until
 
+pytestmark = pytest.mark.bar("F11")
+
 Cut = Callable[[int, int], None]
+CLIENTS = 20
 LIMIT_S = 150
 """What shared figures promise: half-open connections are noticed within this time."""
 
@@ -66,14 +69,18 @@ async def test_a_client_that_vanished_is_offline_for_its_peers(
     """Keep-alives that nobody acknowledges end the connection; those of the others go on."""
     monkeypatch.setattr(takeover, "UNACKED_MS", 1500)
     monkeypatch.setattr(fanout, "KEEP_ALIVE_S", (0.5, 0.5))
-    gone, witness = await join("gone"), await join("witness")
-    await gone.stream()
+    gone, witness = [await join(f"gone{number}") for number in range(CLIENTS)], await join("witness")
+    for client in gone:
+        await client.stream()
     watching = await witness.stream()
-    await until(watching, lambda netmap: netmap.peers[gone.id]["Online"] is True)
-    connection: socket.socket = gone.client.session.transport.get_extra_info("socket")
-    cut(connection.getsockname()[1], connection.getpeername()[1])
-    assert watching.netmap.peers[gone.id]["Online"] is True
-    await watching.until(lambda netmap: netmap.peers[gone.id]["Online"] is False, within=10)
+    await until(watching, lambda netmap: all(netmap.peers[client.id]["Online"] is True for client in gone))
+    for client in gone:
+        connection: socket.socket = client.client.session.transport.get_extra_info("socket")
+        cut(connection.getsockname()[1], connection.getpeername()[1])
+    assert all(watching.netmap.peers[client.id]["Online"] is True for client in gone)
+    await watching.until(
+        lambda netmap: all(netmap.peers[client.id]["Online"] is False for client in gone), within=10
+    )
     assert tailnet.server.app.fanout.__len__() == 1
     await tailnet.server.rename_node(str(witness.id), "still-here")
     async with asyncio.timeout(5):

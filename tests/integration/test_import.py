@@ -329,6 +329,7 @@ async def test_imported_api_keys_open_the_door(with_keys: InProcessServer) -> No
         assert (await main.with_key(f"aB3_-xy.{OLD_SECRET}")("GET", "user"))[0] == 401
 
 
+@pytest.mark.bar("A1")
 async def test_guesses_at_an_imported_key_stall_nobody(
     with_keys: InProcessServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

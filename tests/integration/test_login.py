@@ -110,6 +110,7 @@ async def test_a_login_that_is_not_waiting_any_more_gets_another_url(tailnet: Ta
     assert await asked(client, followup=url) not in (url, again)
 
 
+@pytest.mark.bar("A3")
 async def test_nobody_else_can_wait_for_a_login(tailnet: Tailnet) -> None:
     """Not with another machine key, even with the node key: the answer is a URL of its own, not the owner's name."""
     client = await tailnet.client("victim")

@@ -373,6 +373,7 @@ async def test_without_an_address_there_is_no_listener(server: InProcessServer) 
     assert server.app.config.metrics_listen is None
 
 
+@pytest.mark.bar("A12")
 async def test_no_page_holds_a_secret() -> None:
     """In no encoding: the configured ones, the server's keys, credentials that it gave out, and a login that waits."""
     async with operating(**KEYS) as operator:

@@ -81,6 +81,7 @@ async def test_without_a_policy_there_is_none_to_get(call: Call) -> None:
     assert "acl policy not found" in document["detail"]
 
 
+@pytest.mark.bar("F7")
 async def test_a_broken_policy_is_refused_with_every_place_and_changes_nothing(call: Call) -> None:
     kept = await put(call, OPEN)
     status, document = await call("PUT", "policy", {"policy": BROKEN})
@@ -285,6 +286,7 @@ def in_force(app: App) -> str | None:
     return text.text if text else None
 
 
+@pytest.mark.bar("F7")
 async def test_a_policy_file_is_read_at_the_start_and_again_when_asked(
     settings: LocalSettings, tmp_path: Path
 ) -> None:
@@ -312,6 +314,7 @@ async def test_a_policy_file_is_read_at_the_start_and_again_when_asked(
         assert raw.execute("SELECT count(*) FROM policies").fetchone() == (0,)
 
 
+@pytest.mark.bar("F7")
 async def test_a_broken_policy_file_keeps_a_server_from_starting(
     settings: LocalSettings, tmp_path: Path
 ) -> None:

@@ -98,6 +98,7 @@ async def started(own: Postgres) -> None:
 Act = Callable[[Postgres], Awaitable[None]]
 
 
+@pytest.mark.bar("F4")
 @pytest.mark.parametrize(
     ("lose", "give_back"),
     [(stopped, started), (killed, started), (paused, resumed)],
@@ -160,6 +161,7 @@ async def test_a_session_that_an_administrator_ends_is_made_again(tailnet: Tailn
     assert await tailnet.server.create_user("carol") == "3"
 
 
+@pytest.mark.bar("F4")
 async def test_a_session_that_ends_in_the_middle_of_a_change_is_made_again(own: Postgres) -> None:
     """The change is made from its beginning, once."""
     place = on_server(own)
@@ -186,6 +188,7 @@ def _end_sessions(place: OnServer) -> None:
         assert raw.execute(text(ended)).scalar() is True
 
 
+@pytest.mark.bar("F4")
 async def test_who_leaves_meanwhile_is_offline_afterwards(tailnet: Tailnet, own: Postgres) -> None:
     """That a node went away is told when it can be written down, and not forgotten."""
     first, second = await tailnet.join("first"), await tailnet.join("second")
@@ -234,6 +237,7 @@ async def test_a_commit_whose_connection_breaks_is_made_once(own: Postgres, wire
     assert await names_in(place) == ["alice", "bob", "carol"]
 
 
+@pytest.mark.bar("F4")
 @pytest.mark.parametrize(("loses", "was_made"), [("question", False), ("answer", True)])
 async def test_a_commit_in_doubt_is_settled_when_the_database_is_back(
     own: Postgres, wire: Wire, loses: str, was_made: bool
@@ -280,6 +284,7 @@ async def test_a_database_that_was_put_back_is_noticed(own: Postgres) -> None:
     assert await names_in(place) == ["alice"]
 
 
+@pytest.mark.bar("F4")
 async def test_memory_follows_a_commit_in_doubt(own: Postgres, wire: Wire) -> None:
     """Whoever asked is told that it is not known; then the server shows what the database has, unasked."""
     own.create("hs")

@@ -16,6 +16,7 @@ from tests.integration.fakes import Enrolled, Join, Tailnet, registered
 PARALLEL = 100
 
 
+@pytest.mark.bar("A2")
 async def test_of_a_hundred_with_one_single_use_key_one_gets_in(tailnet: Tailnet) -> None:
     """However they race; the others are told why."""
     key = await tailnet.key()
@@ -154,6 +155,7 @@ async def test_another_users_key_does_not_take_a_node_over(tailnet: Tailnet, joi
     await first.stream()
 
 
+@pytest.mark.bar("F1")
 async def test_what_was_acknowledged_survives_a_kill() -> None:
     """The process is killed the moment the answers are in; started again it has every node, and spent keys stay
     spent."""

@@ -3,6 +3,8 @@
 import asyncio
 import ssl
 
+import pytest
+
 from harness.clients.derp import DerpClient
 from tests.integration.fakes import Join, Tailnet, until
 
@@ -45,6 +47,7 @@ async def test_who_comes_back_in_time_was_never_away(tailnet: Tailnet, join: Joi
     assert back.netmap.peers[second.id]["Online"] is True
 
 
+@pytest.mark.bar("F6")
 async def test_a_stop_waits_for_nobody(tailnet: Tailnet, join: Join) -> None:
     """Clients that poll and are relayed are cut off at once; a web page that is half asked for may take its time."""
     one = await join("one")

@@ -93,6 +93,7 @@ async def test_what_a_restart_left_is_removed(knot: Knot) -> None:
                 await asyncio.sleep(0.05)
 
 
+@pytest.mark.bar("A3")
 async def test_nobody_publishes_for_anybody_else(knot: Knot) -> None:
     """Neither by name nor by key, nor anything but the one record."""
     async with issuing(knot) as tailnet:

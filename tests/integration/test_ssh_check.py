@@ -232,6 +232,7 @@ async def test_questions_that_are_none(ends: Ends, changes: dict[str, Any], stat
     assert (await ends.asks(**changes))[0] == status
 
 
+@pytest.mark.bar("A3")
 async def test_only_the_destination_may_ask(ends: Ends) -> None:
     for asker in (ends.source.client, ends.bobs.client):
         assert (await ends.asks(asker=asker))[0] == 404

@@ -19,6 +19,8 @@ from harness.servers.nginx import start_nginx
 from harness.strict import unavailable
 from tests.integration.fakes import registered, until
 
+pytestmark = pytest.mark.bar("A14")
+
 HOST = "127.0.0.1"
 FORWARDS = (
     "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade; "

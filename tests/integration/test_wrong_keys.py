@@ -11,6 +11,8 @@ import pytest
 from harness.clients.fake import AnswerRefused, FakeClient
 from tests.integration.fakes import Enrolled, Join, Tailnet, registered, until
 
+pytestmark = pytest.mark.bar("A3")
+
 Attempt = Callable[[FakeClient, str], Awaitable[object]]
 ELSEWHERE = "node key already in use by another machine"
 UNKNOWN = "404: node not found"

@@ -16,6 +16,7 @@ def test_a_new_key_is_found_again(tmp_path: Path) -> None:
     assert path.read_text() == made.reveal()
 
 
+@pytest.mark.bar("A13")
 def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
     """Whatever the umask."""
     before = os.umask(0)

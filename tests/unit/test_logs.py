@@ -56,6 +56,7 @@ def test_public_keys_stay() -> None:
     assert logs.redact("nodekey:" + "a" * 64) == "nodekey:" + "a" * 64
 
 
+@pytest.mark.bar("A12")
 @pytest.mark.parametrize("as_json", [True, False])
 def test_no_secret_passes_in_a_message_or_a_traceback(
     root: logging.Logger, monkeypatch: pytest.MonkeyPatch, as_json: bool

@@ -5,6 +5,8 @@ import pytest
 from headscale.errors import Malformed
 from headscale.proxies import HOPS_MAX, client_of, parse_proxy
 
+pytestmark = pytest.mark.bar("A14")
+
 TRUSTED = tuple(map(parse_proxy, ("127.0.0.1", "10.0.0.0/8", "fd00::/8", "203.0.113.0/24")))
 PROXY = "127.0.0.1"
 LIST, REAL, TRUE = "X-Forwarded-For", "X-Real-IP", "True-Client-IP"

@@ -52,6 +52,7 @@ async def test_it_names_the_device_and_the_command(logins: PendingLogins, url: s
         assert part in text
 
 
+@pytest.mark.bar("A10")
 async def test_what_a_client_says_is_text_and_not_markup(logins: PendingLogins, url: str) -> None:
     hostinfo = Hostinfo(hostname=HOSTILE, os=HOSTILE, request_tags=(HOSTILE,))
     login = logins.open(request(1, hostinfo=hostinfo), "192.0.2.1")

@@ -7,6 +7,8 @@ import pytest
 from headscale.policy.compiled import Compiled
 from tests.unit.policy.small import ANN, BOB, device, engine, tagged
 
+pytestmark = pytest.mark.bar("A8")
+
 
 def approving() -> Compiled:
     routes = {

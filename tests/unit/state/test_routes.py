@@ -22,6 +22,8 @@ from headscale.state.snapshot import Snapshot, drop_node, put_node
 from headscale.tailcfg.hostinfo import Hostinfo
 from tests.builders import NOW, moment, node, router, tailnet, with_nodes
 
+pytestmark = pytest.mark.bar("A8")
+
 NET = ip_network("10.1.0.0/16")
 
 

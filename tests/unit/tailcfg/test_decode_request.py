@@ -15,6 +15,8 @@ from headscale.tailcfg.names import MAX_DEPTH, decode_request
 from headscale.tailcfg.register import RegisterRequest
 from headscale.tailcfg.verify import VerifyRequest
 
+pytestmark = pytest.mark.bar("H10")
+
 KEY = node_key(bytes(range(32)))
 
 

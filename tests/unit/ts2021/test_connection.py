@@ -214,6 +214,7 @@ def test_a_slow_body_is_cut(dialogue) -> None:
     assert not dialogue.server.closed
 
 
+@pytest.mark.bar("H2")
 def test_a_session_without_a_request_is_closed(dialogue) -> None:
     """Idle from the start, it ends with a GOAWAY within the minute."""
     assert dialogue.server.tick(FIRST_REQUEST_SECONDS - 1) == []
@@ -222,6 +223,7 @@ def test_a_session_without_a_request_is_closed(dialogue) -> None:
     assert dialogue.heard[-1] == client.Closed("the server went away (code 0)")
 
 
+@pytest.mark.bar("H2")
 def test_a_session_that_only_shook_hands_is_closed(fresh) -> None:
     """A client that never says anything inside is closed as well."""
     assert fresh.server.tick(FIRST_REQUEST_SECONDS) == [Closed("idle")]
@@ -247,6 +249,7 @@ def test_a_session_that_was_used_may_rest_longer(dialogue) -> None:
     assert dialogue.server.tick(IDLE_SECONDS) == [Closed("idle")]
 
 
+@pytest.mark.bar("H7")
 def test_a_stalled_answer_is_cut(narrow) -> None:
     """A client that opens no window loses the stream within the minute."""
     stream_id = narrow.client.request("GET", "/")
@@ -260,6 +263,7 @@ def test_a_stalled_answer_is_cut(narrow) -> None:
     assert narrow.server.buffered(stream_id) == 0
 
 
+@pytest.mark.bar("H8")
 def test_a_hundred_streams_are_enough(dialogue) -> None:
     """The hundredth open stream passes, the next ends the session."""
     for _ in range(MAX_STREAMS):
@@ -276,6 +280,7 @@ def test_pings_are_answered(dialogue) -> None:
     assert dialogue.server.data_to_send() != b""
 
 
+@pytest.mark.bar("H6")
 @pytest.mark.parametrize(
     "frame",
     [
@@ -313,6 +318,7 @@ def test_control_frames_may_come_again_after_ten_seconds(dialogue) -> None:
     assert dialogue.closed() is None
 
 
+@pytest.mark.bar("H4")
 def test_rapid_reset_is_cut(dialogue) -> None:
     """Two hundred streams may be opened and reset in ten seconds, not one more."""
     for _ in range(MAX_RESETS):
@@ -371,6 +377,7 @@ def test_what_is_not_http2_ends_the_session(fresh, data: bytes) -> None:
     assert isinstance(fresh.frames(data)[-1], Closed)
 
 
+@pytest.mark.bar("H5")
 @pytest.mark.parametrize(
     "headers",
     [
@@ -426,6 +433,7 @@ def test_a_header_list_has_a_size(dialogue) -> None:
     assert dialogue.closed() is not None
 
 
+@pytest.mark.bar("H5")
 def test_endless_continuations_end_the_session(dialogue) -> None:
     """A header block has an end."""
     dialogue.frames(HeadersFrame(1, b"", flags=[]).serialize())

@@ -14,6 +14,8 @@ from headscale.ts2021.floods import (
     FloodGuard,
 )
 
+pytestmark = pytest.mark.bar("H6")
+
 DATA, HEADERS, PRIORITY, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 4, 6, 8, 9
 
 

@@ -83,6 +83,7 @@ def test_a_session_never_prints_its_keys() -> None:
     assert repr(session.sending) not in repr(session)
 
 
+@pytest.mark.bar("H3")
 @pytest.mark.parametrize("index", range(INITIATION_BYTES))
 def test_a_flipped_byte_in_the_initiation_is_refused(index: int) -> None:
     """Every byte of the initiation is bound: version, type, length, key, seal and tag."""
@@ -92,6 +93,7 @@ def test_a_flipped_byte_in_the_initiation_is_refused(index: int) -> None:
         accept(bytes(broken))
 
 
+@pytest.mark.bar("H3")
 @pytest.mark.parametrize("index", range(RESPONSE_BYTES))
 def test_a_flipped_byte_in_the_response_is_refused(index: int) -> None:
     """Every byte of the response is bound."""
@@ -102,6 +104,7 @@ def test_a_flipped_byte_in_the_response_is_refused(index: int) -> None:
         finish(pending, bytes(broken))
 
 
+@pytest.mark.bar("H3")
 @pytest.mark.parametrize("length", [*range(INITIATION_BYTES), INITIATION_BYTES + 1, 200])
 def test_an_initiation_of_another_length_is_refused(length: int) -> None:
     """Cut short at every length, or followed by anything, it is refused."""
@@ -117,6 +120,7 @@ def test_a_response_of_another_length_is_refused(length: int) -> None:
         finish(pending, (RESPONSE + b"\0")[:length])
 
 
+@pytest.mark.bar("H3")
 @pytest.mark.parametrize("point", LOW_ORDER, ids=lambda point: point.hex()[:8])
 def test_a_low_order_ephemeral_key_is_refused(point: bytes) -> None:
     """A key that makes every shared secret zero is a failed handshake, not a crash."""
@@ -124,6 +128,7 @@ def test_a_low_order_ephemeral_key_is_refused(point: bytes) -> None:
         accept(INITIATION[:5] + point + INITIATION[37:])
 
 
+@pytest.mark.bar("H3")
 @pytest.mark.parametrize("point", LOW_ORDER, ids=lambda point: point.hex()[:8])
 def test_a_low_order_machine_key_is_refused(point: bytes) -> None:
     """A sealed static key of low order is refused although its seal is right."""
