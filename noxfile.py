@@ -125,6 +125,51 @@ def postgres(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Kills, lost databases, full disks and abuse: the rows of docs/testing/faults.md, on SQLite and PostgreSQL.
+
+    Arguments after `--` go to pytest (`--level=nightly`, `--fault-seed=N`, a path, `-k`). With `--database` only that one.
+    """
+    session.install("-e", ".[dev]")
+    figures = os.path.join("artifacts", "faults.jsonl")
+    if os.path.exists(figures):
+        os.remove(figures)
+    options = ["-m", "bar", f"--figures={figures}", *session.posargs]
+    if any(os.path.exists(word.split("::")[0]) for word in session.posargs):
+        session.run("pytest", *options)
+        return
+    kept = ["tests/unit", "tests/integration"]  # what other sessions run as well
+    runs = [
+        ["tests/faults", "--database=sqlite", *options],
+        ["tests/faults", "--database=postgres", *options, "-m", "bar and both"],
+        [*kept, *options, *BESIDE],
+    ]
+    if any(word.startswith("--database") for word in session.posargs):
+        runs = [["tests/faults", *options]]
+    failed = 0
+    for run in runs:
+        try:
+            session.run("pytest", *run, success_codes=_may_be_empty(session))
+        except CommandFailed:
+            failed += 1
+    session.run("python", "-m", "tests.bar", figures)
+    if failed:
+        session.error(f"{failed} of {len(runs)} runs failed")
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Coverage-guided fuzzing of what reads bytes of strangers, by atheris. Argument: seconds for each target (60)."""
+    session.install("-e", ".[dev]", "atheris>=3")
+    seconds = session.posargs[0] if session.posargs else "60"
+    names = (
+        session.posargs[1:] or session.run("python", "-m", "tests.fuzz.drive", "--list", silent=True).split()
+    )
+    for name in names:
+        session.run("python", "-m", "tests.fuzz.drive", name, seconds)
+
+
+@nox.session
 def networks(session: nox.Session) -> None:
     """Machines in network namespaces, as root: backend and lab by themselves, then scenarios with real clients.
 

@@ -118,6 +118,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "bar(row): proves this row of docs/testing/faults.md")
+    config.addinivalue_line(
+        "markers", "both: a row that the database has a part in, so that it is run on each"
+    )
     config.stash[RESULTS] = []
 
 

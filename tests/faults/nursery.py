@@ -1,10 +1,10 @@
-"""Servers as processes that start in a fraction of a second: each is a fork of one process that has imported everything.
+"""Servers as processes that start in a fraction of a second: each is a fork of one that has imported everything.
 
     python -m tests.faults.nursery
 
-Line by line on standard input it takes `{"env": …, "log": …, "umask": …, "failpoint": …}` and answers with the pid of a
-`headscale serve` with that environment, or takes `{"wait": pid}` and answers with its exit code. When its input ends, so
-does everything that it started.
+Line by line on standard input it takes `{"env": …, "log": …, "umask": …, "failpoint": …}` and answers with the pid
+of a `headscale serve` with that environment, or takes `{"wait": pid}` and answers with its exit code. When its input
+ends, so does everything that it started.
 """
 
 import contextlib

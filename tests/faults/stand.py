@@ -1,4 +1,4 @@
-"""What the rows share: a server as a process on either database, clients in this process, and what the kernel says of it."""
+"""What the rows share: a server as a process on either database, clients in this one, and what the kernel says."""
 
 import asyncio
 import json

@@ -69,7 +69,7 @@ async def test_no_broken_handshake_opens_a_session(stand: Stand, row: Row) -> No
         async with gate:
             raw = await dialled(port, upgrade_request(HOST, case))
             async with asyncio.timeout(60):
-                while raw.closed is None and b"\r\n\r\n" not in raw.heard:
+                while raw.closed is None and b"\r\n\r\n" not in raw.heard:  # noqa: ASYNC110
                     await asyncio.sleep(0.002)
             statuses[bytes(raw.heard[9:12]).decode() or "closed"] += 1
             if raw.transport is not None:

@@ -90,7 +90,8 @@ def check_whole(nodes: list[dict[str, Any]]) -> None:
     for node in nodes:
         assert len(node["ipAddresses"]) == 2, node
         assert node["givenName"], node
-        assert node["machineKey"] and node["nodeKey"], node
+        assert node["machineKey"], node
+        assert node["nodeKey"], node
     for name in ("id", "nodeKey", "givenName"):
         twice = [value for value, count in Counter(node[name] for node in nodes).items() if count > 1]
         assert not twice, (name, twice)
@@ -124,6 +125,7 @@ async def check_acknowledged(nodes: list[dict[str, Any]], acknowledged: list[Joi
 
 
 @pytest.mark.bar("F1")
+@pytest.mark.both
 @pytest.mark.timeout(1800)
 async def test_no_acknowledged_registration_is_lost(stands: Stands, row: Row) -> None:
     """`kill -9` at random moments under 20 parallel registrations."""
@@ -191,6 +193,7 @@ class Ground:
 
 
 @pytest.mark.bar("F2")
+@pytest.mark.both
 @pytest.mark.timeout(1800)
 async def test_a_server_that_dies_at_any_point_is_whole(stands: Stands, row: Row) -> None:
     """Dead before and after each commit, publication and answer: acknowledged is kept, the rest is whole or absent."""

@@ -95,7 +95,7 @@ def test_every_name_is_a_label_of_its_own(row: Row) -> None:
 
 @pytest.mark.bar("A9")
 async def test_peers_hear_names_only(stand: Stand, row: Row) -> None:
-    """Over the wire: host names at registration and in reports, and a rename; nobody loses the map, the old one stays."""
+    """Over the wire, at registration and in reports: nobody loses the map, and the old one stays."""
     key = await stand.key()
     witness, victim = await stand.join("witness", key), await stand.join("victim", key)
     stream = await witness.stream_map()

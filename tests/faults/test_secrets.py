@@ -81,6 +81,7 @@ async def test_guesses_hit_nothing_and_learn_nothing(stand: Stand, row: Row, kin
 
 
 @pytest.mark.bar("A2")
+@pytest.mark.both
 @pytest.mark.timeout(1800)
 async def test_a_key_for_one_use_is_used_once(stand: Stand, row: Row) -> None:
     """A hundred registrations with one key, released at the same moment."""
@@ -101,8 +102,9 @@ async def test_a_key_for_one_use_is_used_once(stand: Stand, row: Row) -> None:
 
 
 @pytest.mark.bar("A12")
+@pytest.mark.both
 async def test_no_secret_is_written_anywhere(stands: Stands, row: Row) -> None:
-    """A run at the most verbose level: log, database, metrics, debug pages and error texts have no secret in any encoding."""
+    """At the most verbose level: log, database, metrics, debug pages and error texts have none in any encoding."""
     port = free_port(HOST)
     keys = {
         "log.level": "trace",
@@ -187,7 +189,7 @@ async def test_no_secret_is_written_anywhere(stands: Stands, row: Row) -> None:
 
 @pytest.mark.bar("A13")
 async def test_nothing_is_readable_by_others_under_any_umask(stands: Stands, row: Row) -> None:
-    """With umask 000, from the moment that a file is there: looked at all the time while the server starts and works."""
+    """With umask 000, from the moment that a file is there: looked at all the time while the server starts."""
     seen: dict[str, set[int]] = {}
 
     async def look(folder: str) -> None:

@@ -82,8 +82,8 @@ async def gone(guests: list[Guest], *, within_s: float) -> float:
     return max(guest.lived() for guest in guests)
 
 
-async def a_head_that_does_not_arrive_is_not_waited_for(stand: Stand, row: Row) -> None:
-    """Slowloris: nothing at all, half a TLS handshake, half a request line, half the headers, a byte each ten seconds."""
+async def a_head_that_does_not_arrive_is_not_waited_for(stand: Stand, row: Row, turn: asyncio.Lock) -> None:
+    """Slowloris: nothing, half a TLS handshake, half a request line, half the headers, a byte each ten seconds."""
     wanted = row.count(200, 2_000)
     settings = stand.server.settings
     starts = [
@@ -94,13 +94,14 @@ async def a_head_that_does_not_arrive_is_not_waited_for(stand: Stand, row: Row) 
         (settings.relay_port, b"\x16\x03\x01\x02\x00\x01\x00\x01", b"\xfc\x03\x03" + bytes(50)),
     ]
     async with canary(stand) as bird:
-        before = stand.vitals()
-        opened = [
-            (await dialled(port, first), drip)
-            for port, first, drip in (starts[n % len(starts)] for n in range(wanted))
-        ]
-        guests = [of_raw(raw, drip) for raw, drip in opened]
-        grown = await weighed(stand, before)
+        async with turn:
+            before = stand.vitals()
+            opened = [
+                (await dialled(port, first), drip)
+                for port, first, drip in (starts[n % len(starts)] for n in range(wanted))
+            ]
+            guests = [of_raw(raw, drip) for raw, drip in opened]
+            grown = await weighed(stand, before)
         longest = await gone(guests, within_s=HEAD_S + 10)
         closed = sum(guest.is_closed() for guest in guests)
         for guest in guests:
@@ -114,18 +115,19 @@ async def a_head_that_does_not_arrive_is_not_waited_for(stand: Stand, row: Row) 
     await stand.settled(before)
 
 
-async def a_session_that_asks_nothing_is_not_kept(stand: Stand, row: Row) -> None:
+async def a_session_that_asks_nothing_is_not_kept(stand: Stand, row: Row, turn: asyncio.Lock) -> None:
     """Idle upgrades: the handshake and no HTTP/2, or HTTP/2 and no request."""
     wanted = row.count(500, 5_000)
     async with canary(stand) as bird:
-        await warm(stand)
-        before = stand.vitals()
-        raws = []
-        for start in range(0, wanted, 50):
-            kinds = [preface() if number % 2 else b"" for number in range(start, min(start + 50, wanted))]
-            raws += [raw for raw, _ in await asyncio.gather(*(silent(stand, first) for first in kinds))]
-        alive = sum(raw.closed is None for raw in raws)
-        grown = await weighed(stand, before)
+        async with turn:
+            await warm(stand)
+            before = stand.vitals()
+            raws = []
+            for start in range(0, wanted, 20):
+                kinds = [preface() if number % 2 else b"" for number in range(start, min(start + 20, wanted))]
+                raws += [raw for raw, _ in await asyncio.gather(*(silent(stand, first) for first in kinds))]
+            alive = sum(raw.closed is None for raw in raws)
+            grown = await weighed(stand, before)
         longest = await gone([of_raw(raw) for raw in raws], within_s=IDLE_S + 10)
         closed = sum(raw.closed is not None for raw in raws)
     each = grown * 1024 / wanted
@@ -146,26 +148,27 @@ async def warm(stand: Stand) -> None:
     await asyncio.sleep(0.5)
 
 
-async def an_answer_that_nobody_takes_is_not_kept(stand: Stand, row: Row) -> None:
+async def an_answer_that_nobody_takes_is_not_kept(stand: Stand, row: Row, turn: asyncio.Lock) -> None:
     """INITIAL_WINDOW_SIZE 0, a hundred requests on each of fifty connections, a byte of window now and then."""
     connections = row.count(50, 200)
     key = await stand.key()
     for number in range(PEERS):
         await (await stand.join(f"peer{number}", key)).close()
     async with canary(stand) as bird:
-        await warm(stand)
-        abuser = await stand.join("abuser", key)
-        body = msgspec.json.encode(abuser.map_request(ReadOnly=True, Compress=""))
-        before = stand.vitals()
-        sessions: list[Session] = []
-        began = time.monotonic()
-        for _ in range(connections):
-            session = await shaken(stand, abuser.machine_private)
-            session.frames(frame(SETTINGS, 0, 0, struct.pack(">HL", 4, 0)))
-            for _ in range(STREAMS):
-                session.ask("POST", "/machine/map", body=body)
-            sessions.append(session)
-        peak = await weighed(stand, before)
+        async with turn:
+            await warm(stand)
+            abuser = await stand.join("abuser", key)
+            body = msgspec.json.encode(abuser.map_request(ReadOnly=True, Compress=""))
+            before = stand.vitals()
+            sessions: list[Session] = []
+            began = time.monotonic()
+            for _ in range(connections):
+                session = await shaken(stand, abuser.machine_private)
+                session.frames(frame(SETTINGS, 0, 0, struct.pack(">HL", 4, 0)))
+                for _ in range(STREAMS):
+                    session.ask("POST", "/machine/map", body=body)
+                sessions.append(session)
+            peak = await weighed(stand, before)
         streams = [stream for session in sessions for stream in session._streams.values()]
         dripped = 0.0
         while any(session._streams for session in sessions if not session.closed.done()):
@@ -200,7 +203,7 @@ async def an_answer_that_nobody_takes_is_not_kept(stand: Stand, row: Row) -> Non
     bird.check()
 
 
-async def a_reader_that_does_not_keep_up_is_cut(stand: Stand, row: Row) -> None:
+async def a_reader_that_does_not_keep_up_is_cut(stand: Stand, row: Row, turn: asyncio.Lock) -> None:
     """Map streams of which a byte a second is read, or none, in a tailnet that changes all the time."""
     readers = row.count(10, 100)
     key = await stand.key()
@@ -224,6 +227,7 @@ async def a_reader_that_does_not_keep_up_is_cut(stand: Stand, row: Row) -> None:
         filled_at: int | None = None
         cut_after = 0.0
         ports = [session.transport.get_extra_info("sockname")[1] for _, session in slow]
+        await turn.acquire()
         while time.monotonic() - began < CUT_S + 20:
             number += 1
             await mover.lite_update(endpoints=[f"198.51.100.{n}:{10_000 + number}" for n in range(250)])
@@ -236,6 +240,7 @@ async def a_reader_that_does_not_keep_up_is_cut(stand: Stand, row: Row) -> None:
                     filled_at = number
                 if filled_at is not None and number == filled_at + MORE:
                     began = time.monotonic()  # from here on nothing more of it fits anywhere
+                    turn.release()
                 if not established(stand, slow):
                     cut_after = time.monotonic() - began
                     break
@@ -302,17 +307,19 @@ WAITING = {
 
 
 @pytest.mark.bar("H1")
+@pytest.mark.both
 @pytest.mark.bar("H2")
 @pytest.mark.bar("H7")
 @pytest.mark.bar("F12")
 @pytest.mark.timeout(600)
 async def test_who_says_nothing_is_not_waited_for(stands: Stands, rows: dict[str, Row]) -> None:
     """Silent and slow ones, each kind at a server of its own, beside honest clients."""
+    turn = asyncio.Lock()  # they come one kind after the other, and wait together
 
     def at_its_own(name: str) -> Callable[[Row], Awaitable[None]]:
         async def work(row: Row) -> None:
             async with stands() as stand:
-                await WAITING[name](stand, row)
+                await WAITING[name](stand, row, turn)
                 assert not stand.complaints(), stand.server.output[-2000:]
 
         return work

@@ -35,6 +35,7 @@ async def how_it_ends(stream: MapStream) -> str:
 
 
 @pytest.mark.bar("F6")
+@pytest.mark.both
 @pytest.mark.timeout(1800)
 async def test_a_stop_ends_everything_in_order(stands: Stands, row: Row) -> None:
     """SIGTERM with open streams, held follow-ups and relayed clients."""

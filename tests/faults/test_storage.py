@@ -1,4 +1,4 @@
-"""A server whose database goes away, or whose disk is full: streams stay, nobody is told what is not so, and it recovers."""
+"""A server whose database goes away, or whose disk is full: streams stay, nobody is lied to, and it recovers."""
 
 import asyncio
 import time
