@@ -128,7 +128,7 @@ def postgres(session: nox.Session) -> None:
 def faults(session: nox.Session) -> None:
     """Kills, lost databases, full disks and abuse: the rows of docs/testing/faults.md, on SQLite and PostgreSQL.
 
-    Arguments after `--` go to pytest (`--level=nightly`, `--fault-seed=N`, a path, `-k`). With `--database` only that one.
+    Arguments after `--` go to pytest (`--level=nightly`, `--fault-seed=N`, a path, `-k`); `--database` chooses one.
     """
     session.install("-e", ".[dev]")
     figures = os.path.join("artifacts", "faults.jsonl")

@@ -133,7 +133,7 @@ class _Newcomers:
             timer.cancel()
         return await handler(request)
 
-    def _give_up(self, protocol: "web.RequestHandler[web.Request]") -> None:
+    def _give_up(self, protocol: web.RequestHandler) -> None:
         self._waiting.pop(protocol, None)
         if (
             protocol.transport is not None

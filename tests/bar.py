@@ -32,6 +32,8 @@ class Row:
     level: str
     seed: int
     figures: dict[str, Any] = field(default_factory=dict)
+    what: str = ""
+    """What is done, where the test's docstring says less."""
     held: bool | None = None
     """Of a row that ran beside others in one test: whether it passed. None: as its test."""
 
@@ -158,7 +160,7 @@ def _result(item: pytest.Item, name: str, made: Row, report: pytest.TestReport) 
     database = item.config.getoption("--database") if {"stand", "stands"} & fixtures else "-"
     return Result(
         row=name,
-        what=" ".join(doc.split("\n\n")[0].split()),
+        what=made.what or " ".join(doc.split("\n\n")[0].split()),
         level=made.level,
         database="postgres" if "own" in fixtures else database,
         figures=made.figures,

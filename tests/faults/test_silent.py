@@ -324,4 +324,6 @@ async def test_who_says_nothing_is_not_waited_for(stands: Stands, rows: dict[str
 
         return work
 
+    for name, row in rows.items():
+        row.what = WAITING[name].__doc__ or ""
     await side_by_side(rows, {name: at_its_own(name) for name in WAITING})
