@@ -138,7 +138,12 @@ def faults(session: nox.Session) -> None:
     if any(os.path.exists(word.split("::")[0]) for word in session.posargs):
         session.run("pytest", *options)
         return
-    kept = ["tests/unit", "tests/integration"]  # what other sessions run as well
+    others = [
+        path for half in ("unit", "integration") for path in sorted(Path("tests", half).rglob("test_*.py"))
+    ]
+    kept = [
+        str(path) for path in others if "mark.bar(" in path.read_text()
+    ]  # other sessions run them as well
     runs = [
         ["tests/faults", "--database=sqlite", *options],
         ["tests/faults", "--database=postgres", *options, "-m", "bar and both"],

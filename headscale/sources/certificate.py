@@ -45,15 +45,16 @@ class CertificateSource:
                 changed = True  # the other one may be about to follow
             elif changed:
                 changed = False
-                await asyncio.to_thread(self._take)
+                await self._take()
 
     def _look(self) -> Sequence[bytes | Unreadable | None]:
         return [file.look(time.time_ns()) for file in self._files]
 
-    def _take(self) -> None:
+    async def _take(self) -> None:
         try:
-            # First where nobody is served: a pair that does not belong together would spoil the context.
-            server_context(certificate_path=self._certificate, key_path=self._key)
+            # First where nobody is served: a pair that does not belong together would spoil the context. Then between
+            # two steps of the loop, and so of every handshake: one that has the new chain and the old key is reset.
+            await asyncio.to_thread(server_context, certificate_path=self._certificate, key_path=self._key)
             self.context.load_cert_chain(self._certificate, self._key)
         except (Unavailable, ssl.SSLError, OSError) as problem:
             log.error("the certificate is not taken, the one before is still served: %s", problem)
