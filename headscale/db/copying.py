@@ -64,8 +64,12 @@ def _checked(connection: sqlite3.Connection) -> Checked:
         raise Malformed("it is not a database of this server")
     revision = str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
     if revision > newest():
+        version = (
+            connection.execute("SELECT version FROM program").fetchone() if "program" in tables else None
+        )
         raise Malformed(
-            f"it is from a newer version of headscale (revision {revision}, this one knows {newest()})"
+            f"it is from a newer version of headscale{f', {version[0]},' if version else ''} "
+            f"(revision {revision}, this one knows {newest()})"
         )
     rows = {
         table: int(connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0])  # noqa: S608

@@ -8,6 +8,7 @@ owns the file (a lock beside it), because the state in memory would go stale beh
 
 import asyncio
 import fcntl
+import logging
 import os
 import shutil
 import sqlite3
@@ -41,7 +42,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import StaticPool
 
 from headscale.db import tables
-from headscale.db.migrate import bring_up
+from headscale.db.migrate import TooNew, bring_up, newest
+from headscale.db.upgrading import keep_before_upgrade, usable_copy
 from headscale.errors import Unavailable
 from headscale.records import (
     AccessToken,
@@ -60,6 +62,8 @@ from headscale.records import (
     Webhook,
     Write,
 )
+
+log = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_MS = 10_000
 # With less a start can fail: the write-ahead log and its index need about so much.
@@ -252,23 +256,34 @@ async def open_sqlite(path: Path) -> Database:
     )
     event.listen(engine.sync_engine, "connect", _set_pragmas)
     event.listen(engine.sync_engine, "begin", _begin_immediate)
+    copy = None
     try:
-        async with engine.begin() as connection:
-            await connection.run_sync(bring_up)
+        copy = await asyncio.to_thread(keep_before_upgrade, path)
+        before = await bring_up(engine)
     except BaseException as problem:
         await engine.dispose()
         os.close(lock)
-        if isinstance(problem, DatabaseError):
-            raise Unavailable(f"the database {path} cannot be used: {problem.orig}{_room(path)}") from problem
+        if isinstance(problem, DatabaseError | sqlite3.Error):
+            reason = getattr(problem, "orig", problem)
+            raise Unavailable(f"the database {path} cannot be used: {reason}{_room(path)}") from problem
         if isinstance(problem, Unavailable):
-            raise Unavailable(f"the database {path} cannot be used: {problem}") from problem
+            raise Unavailable(
+                f"the database {path} cannot be used: {problem}{_way_out(problem, path)}"
+            ) from problem
         raise
+    if copy is not None:
+        log.info("database upgraded from=%s to=%s, and kept as it was in %s", before.revision, newest(), copy)
     return Database(SqliteLink(engine, lock))
 
 
 def _room(path: Path) -> str:
     """SQLite says "disk I/O error" where it cannot make its files; whoever reads that is told when there is no room."""
     return " (the disk is full)" if shutil.disk_usage(path.parent).free < LITTLE_ROOM_BYTES else ""
+
+
+def _way_out(problem: Unavailable, path: Path) -> str:
+    copy = usable_copy(path) if isinstance(problem, TooNew) else None
+    return f": {copy}" if copy is not None else ""
 
 
 def take_lock(path: Path) -> int:

@@ -44,6 +44,7 @@ class Inspection:
     in_use: bool
     problem: str = ""
     revision: str | None = None
+    version: str = ""
     newest: str = field(default_factory=newest)
     damage: tuple[str, ...] = ()
     duplicates: tuple[str, ...] = ()
@@ -62,7 +63,10 @@ def inspect_sqlite(path: Path, now: datetime) -> Inspection | None:
             seen = replace(seen, damage=tuple(_damage(connection)))
             if not seen.damage:
                 seen = replace(
-                    seen, revision=_revision(connection), duplicates=tuple(_duplicates(connection))
+                    seen,
+                    revision=revision_of(connection),
+                    version=version_of(connection),
+                    duplicates=tuple(_duplicates(connection)),
                 )
         if seen.revision == seen.newest and not seen.damage:
             return _with_records(seen, now)
@@ -104,11 +108,20 @@ def _damage(connection: sqlite3.Connection) -> Iterator[str]:
         yield f"row {row} of {table} names a row of {parent} that is not there"
 
 
-def _revision(connection: sqlite3.Connection) -> str | None:
+def revision_of(connection: sqlite3.Connection) -> str | None:
+    """The last migration that this database has seen; None for one that is not ours."""
     if not _has(connection, "alembic_version", "version_num"):
         return None
     row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     return row[0] if row else None
+
+
+def version_of(connection: sqlite3.Connection) -> str:
+    """The version of the program that had this database last; empty where none said so."""
+    if not _has(connection, "program", "version"):
+        return ""
+    row = connection.execute("SELECT version FROM program").fetchone()
+    return row[0] if row else ""
 
 
 def _duplicates(connection: sqlite3.Connection) -> Iterator[str]:

@@ -26,7 +26,7 @@ from sqlalchemy.pool import NullPool
 from headscale.config import PostgresSettings
 from headscale.db import tables
 from headscale.db.database import Database
-from headscale.db.migrate import bring_up
+from headscale.db.migrate import bring_up, newest
 from headscale.errors import InDoubt, Unavailable
 
 log = logging.getLogger(__name__)
@@ -143,9 +143,11 @@ class PostgresLink:
         async with asyncio.timeout(START_S), self._turn:
             self._session = await self._connect(within_s=TAKE_S)
             # On a connection of its own: what a session has prepared ends with a change of the tables.
-            async with self._engine.begin() as migrating:
-                await migrating.run_sync(bring_up)
-                self._last = await migrating.run_sync(_number_of_our_own)
+            before = await bring_up(self._engine)
+            if before.revision not in (None, newest()):
+                log.info("database upgraded from=%s to=%s", before.revision, newest())
+            async with self._engine.begin() as numbering:
+                self._last = await numbering.run_sync(_number_of_our_own)
 
     async def _committed(self, change: Callable[[Connection], None], number: int) -> bool:
         """Whether this attempt was made; if not, the session was lost, and another attempt is worth it."""

@@ -320,6 +320,14 @@ elections = Table(
     Column("held", Strings, nullable=False),
 )
 
+# Which version of the program had the database last. Every later version reads this table, so that it stays as it is.
+program = Table(
+    "program",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("version", Text, nullable=False),
+)
+
 counters = Table(
     "counters",
     metadata,

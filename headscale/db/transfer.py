@@ -18,7 +18,7 @@ from headscale.errors import Conflict, Malformed, Unavailable
 
 SCHEMES: Final = ("postgresql", "postgres")
 # What a new database has rows of.
-_FROM_THE_START: Final = (tables.preferences, tables.elections, tables.counters)
+_FROM_THE_START: Final = (tables.preferences, tables.elections, tables.program, tables.counters)
 
 Row = Mapping[str, Any]
 

@@ -42,7 +42,7 @@ async def check_database(case: Case) -> list[Finding]:
                 warned(
                     "database version",
                     f"{older}; this version writes {seen.newest}",
-                    "Back it up, then start the server: it migrates by itself",
+                    "Start the server: it keeps a copy beside the file and migrates by itself",
                 )
             )
         case newer:
@@ -50,7 +50,7 @@ async def check_database(case: Case) -> list[Finding]:
                 failed(
                     "database version",
                     f"{newer} is newer than this headscale, which knows {seen.newest}",
-                    "Install the version that wrote it",
+                    f"Install the version that wrote it{f': {seen.version}' if seen.version else ''}",
                 )
             )
     found += [failed("database duplicates", text, RESTORE) for text in seen.duplicates]

@@ -10,12 +10,11 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Column, MetaData, Table, inspect, text
+from sqlalchemy import MetaData, text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -37,7 +36,6 @@ from headscale.records import (
     OAuthClient,
     PolicyText,
     PreAuthKey,
-    Preferences,
     RegisterMethod,
     Role,
     Update,
@@ -227,37 +225,6 @@ async def test_policies_are_kept_byte_for_byte_newest_first(place: Place) -> Non
     assert await again.policy_before(2) == rows[0]
     assert await again.policy_before(1) is None
     await again.close()
-
-
-def made_by(revision: str, place: Place) -> None:
-    """The database as the version of ours with this newest migration made it, with user alice and her node."""
-    engine = place.engine()
-    with engine.begin() as connection:
-        config = AlembicConfig()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-        for table, record in ((tables.users, ALICE), (tables.nodes, PLAIN)):
-            columns = {column["name"] for column in inspect(connection).get_columns(table.name)}
-            row = {name: value for name, value in tables.row_of(record).items() if name in columns}
-            kept = Table(table.name, MetaData(), *(Column(c.name, c.type) for c in table.c if c.name in row))
-            connection.execute(kept.insert(), row)
-    engine.dispose()
-
-
-@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004"])
-async def test_a_database_of_an_earlier_version_is_brought_up_and_keeps_all(
-    place: Place, revision: str
-) -> None:
-    """Who was in stays in, and what is new can be kept."""
-    made_by(revision, place)
-    again = await place.open()
-    row = PolicyText(id=1, text="one", created_at=NOW)
-    wish = Preferences(device_approval=True, choices=CHOICES)
-    await again.commit([Insert(row), Update(wish)])
-    loaded = await again.load(NOW)
-    await again.close()
-    assert (loaded.users, loaded.nodes, loaded.policy, loaded.preferences) == ((ALICE,), (PLAIN,), row, wish)
 
 
 async def test_a_changed_record_comes_back_changed_and_a_deleted_one_not(place: Place) -> None:
@@ -456,14 +423,6 @@ async def test_what_is_no_database_is_said_and_left_alone(path: Path) -> None:
     with pytest.raises(Unavailable, match="cannot be used: file is not a database"):
         await open_sqlite(path)
     assert _read(path) == NOTES
-
-
-async def test_a_database_of_a_later_version_is_refused(place: Place) -> None:
-    await (await place.open()).close()
-    with place.engine().begin() as raw:
-        raw.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(Unavailable, match="another version of headscale"):
-        await place.open()
 
 
 async def test_a_place_that_cannot_be_used_is_said(tmp_path: Path) -> None:
