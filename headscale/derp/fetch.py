@@ -66,7 +66,7 @@ class MapCache:
     def store(self, url: str, text: bytes) -> None:
         """Replace the copy, whole or not at all; raises OSError."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        replace_file(self._path(url), text, mode=0o666)  # but for the folder, nothing in it is secret
+        replace_file(self._path(url), text, mode=0o600)
 
     def _path(self, url: str) -> Path:
         return self._folder / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.json"
