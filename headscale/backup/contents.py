@@ -2,7 +2,7 @@
 
 | role | why it is needed |
 |---|---|
-| database | users, nodes, keys, policies |
+| database | users, nodes, keys, policies: the SQLite file, or PostgreSQL's records as one |
 | noise_key | clients know the server by it; with another one all of them log in again |
 | derp_key | clients know the embedded relay by it |
 | derp_certificate, derp_certificate_key | clients pin the certificate that the relay made for itself |
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Final
 
 from headscale.config import Config, PolicyMode
-from headscale.errors import Unavailable
 
 DATABASE: Final = "database"
 CONFIGURATION: Final = "configuration"
@@ -36,8 +35,10 @@ BESIDE: Final = ("-wal", "-shm", "-journal")
 
 
 def places(config: Config) -> dict[str, Path]:
-    """Each role's file, whether it exists or not."""
-    found = {DATABASE: config.sqlite_path, "noise_key": config.noise_key_path}
+    """Each role's file, whether it exists or not. With PostgreSQL the records are in none of them."""
+    found = {"noise_key": config.noise_key_path}
+    if config.postgres is None:
+        found = {DATABASE: config.sqlite_path, **found}
     if config.derp is not None:
         found["derp_key"] = config.derp.key_path
         found["derp_certificate"] = config.derp.tls_dir / "derp.crt"
@@ -45,12 +46,3 @@ def places(config: Config) -> dict[str, Path]:
     if config.policy.mode is PolicyMode.FILE and config.policy.path is not None:
         found["policy_file"] = config.policy.path
     return found
-
-
-def refuse_postgres(config: Config) -> None:
-    """Raises Unavailable where the records are in PostgreSQL: an archive without them would be no backup."""
-    if config.postgres is not None:
-        raise Unavailable(
-            f"the records are in {config.postgres.shown}: back that up and restore it with PostgreSQL's own tools "
-            f"(pg_dump, pg_restore), and keep a copy of {config.noise_key_path} (docs/operating.md)"
-        )

@@ -1,5 +1,6 @@
 """Making a backup, with the server running or not."""
 
+import asyncio
 import shutil
 import tempfile
 from datetime import datetime
@@ -7,9 +8,10 @@ from pathlib import Path
 
 from headscale import __version__
 from headscale.backup.archive import FORMAT, Manifest, described, write_archive
-from headscale.backup.contents import CONFIGURATION, DATABASE, NAMES, places, refuse_postgres
+from headscale.backup.contents import CONFIGURATION, DATABASE, NAMES, places
 from headscale.config import Config
 from headscale.db.copying import check_sqlite, copy_sqlite
+from headscale.db.transfer import save_postgres
 from headscale.errors import Malformed, Unavailable
 
 
@@ -18,7 +20,6 @@ def make_backup(config: Config, target: Path, now: datetime, *, replacing: bool 
 
     The database is as it was at one moment, and checked. Raises Conflict, Unavailable or Malformed.
     """
-    refuse_postgres(config)
     if not target.parent.is_dir():
         raise Unavailable(f"there is no folder {target.parent} for the archive")
     try:
@@ -29,9 +30,8 @@ def make_backup(config: Config, target: Path, now: datetime, *, replacing: bool 
             try:
                 checked = check_sqlite(staged[DATABASE])
             except Malformed as problem:
-                raise Malformed(
-                    f"the database {config.sqlite_path} cannot be backed up: {problem}"
-                ) from problem
+                where = config.postgres.shown if config.postgres is not None else config.sqlite_path
+                raise Malformed(f"the database {where} cannot be backed up: {problem}") from problem
             manifest = Manifest(
                 format=FORMAT,
                 created_at=now,
@@ -49,7 +49,12 @@ def make_backup(config: Config, target: Path, now: datetime, *, replacing: bool 
 def _staged(config: Config, folder: Path) -> dict[str, Path]:
     """Copies of all files that there are, so that what is hashed is what is written."""
     staged = {DATABASE: folder / NAMES[DATABASE]}
-    copy_sqlite(config.sqlite_path, staged[DATABASE])
+    if config.postgres is None:
+        copy_sqlite(config.sqlite_path, staged[DATABASE])
+    elif not asyncio.run(save_postgres(config.postgres, staged[DATABASE])):
+        raise Unavailable(
+            f"there is nothing in {config.postgres.shown}: has this server ever run with this configuration?"
+        )
     files = {role: path for role, path in places(config).items() if role != DATABASE}
     if config.source is not None:
         files[CONFIGURATION] = config.source

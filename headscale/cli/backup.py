@@ -20,6 +20,8 @@ FILE: Final = click.Path(path_type=Path)
 def backup(file: Path) -> None:
     """Save database, keys and policy file in one archive, with the server running or not.
 
+    Records in PostgreSQL are saved like those in a SQLite file, and can be restored into either.
+
     It holds the server's secrets: only its owner may read it. --force replaces a file that is there.
     """
     from headscale.backup.making import make_backup
@@ -52,7 +54,7 @@ def restore(file: Path, check: bool) -> None:
     done = restore_backup(session().config(), file, SystemClock().now(), replacing=session().force)
     lines = [
         f"Restored {_held(done.manifest)} of {_when(done.manifest)}:",
-        *(f"  {path}" for path in done.paths),
+        *(f"  {place}" for place in (done.database, *done.paths) if place),
     ]
     lines += [f"Not restored, because the configuration has no place for it: {name}" for name in done.skipped]
     if done.kept is not None:
@@ -61,7 +63,7 @@ def restore(file: Path, check: bool) -> None:
         {
             "file": str(file),
             **_document(done.manifest),
-            "restored": [str(path) for path in done.paths],
+            "restored": [str(place) for place in (done.database, *done.paths) if place],
             "skipped": list(done.skipped),
             "kept": str(done.kept) if done.kept is not None else None,
         },

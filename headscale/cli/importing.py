@@ -150,5 +150,6 @@ def _conclusion(report: "Report", config: Config, *, apply: bool) -> str:
     if not report.imported:
         return "Everything that can come in is here already: nothing was changed."
     if apply:
-        return f"Imported {report.imported} rows into {config.sqlite_path}. Start the server: headscale serve"
+        place = config.postgres.shown if config.postgres is not None else config.sqlite_path
+        return f"Imported {report.imported} rows into {place}. Start the server: headscale serve"
     return f"Nothing was changed yet. To import {report.imported} rows, run this again with --apply."

@@ -91,11 +91,7 @@ def migrate(connection: Connection) -> Stage:
 
 
 def _run(connection: Connection, stage: Stage) -> None:
-    if stage.revision is None and inspect(connection).has_table("migrations"):
-        raise Unavailable(
-            "it is the database of a Go headscale: move it elsewhere and take it over from there with "
-            "`headscale import` (docs/import.md)"
-        )
+    refuse_peer(connection, stage)
     if stage.revision is not None and stage.revision not in known():
         raise TooNew(stage)
     from alembic import command
@@ -108,6 +104,15 @@ def _run(connection: Connection, stage: Stage) -> None:
         command.upgrade(config, "head")
     except Exception as problem:
         raise MigrationFailed(stage, problem) from problem
+
+
+def refuse_peer(connection: Connection, stage: Stage) -> None:
+    """Raises Unavailable for the database of a Go headscale."""
+    if stage.revision is None and inspect(connection).has_table("migrations"):
+        raise Unavailable(
+            "it is the database of a Go headscale: move it elsewhere and take it over from there with "
+            "`headscale import` (docs/import.md)"
+        )
 
 
 def stage_of(connection: Connection) -> Stage:

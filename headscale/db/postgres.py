@@ -277,6 +277,30 @@ async def open_postgres(settings: PostgresSettings) -> Database:
     return Database(link)
 
 
+@asynccontextmanager
+async def looking(settings: PostgresSettings) -> AsyncIterator[AsyncConnection]:
+    """A connection that sees one moment of the database and changes nothing; a server may have it meanwhile.
+
+    Raises Unavailable when it cannot be reached.
+    """
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        poolclass=NullPool,
+        connect_args=_arguments(settings),
+        hide_parameters=True,
+        isolation_level="REPEATABLE READ",
+        execution_options={"postgresql_readonly": True},
+    )
+    event.listen(engine.sync_engine, "connect", _prepare)
+    try:
+        async with engine.connect() as connection:
+            yield connection
+    except _TROUBLE as problem:
+        raise Unavailable(f"the database {settings.shown} cannot be read: {_words(problem)}") from problem
+    finally:
+        await engine.dispose()
+
+
 def _arguments(settings: PostgresSettings) -> dict[str, Any]:
     """asyncpg's. What is not said is left to it: it knows libpq's variables and password file."""
     said = {

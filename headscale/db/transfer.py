@@ -1,6 +1,11 @@
-"""All records from one database into another, SQLite or PostgreSQL: in one transaction, and compared afterwards."""
+"""All records from one database into another, SQLite or PostgreSQL: in one transaction, and compared afterwards.
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+A backup holds the records of PostgreSQL as a SQLite file, too, so that it can be restored into either.
+"""
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -10,10 +15,13 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from sqlalchemy import Connection, Table, delete, insert, select
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from headscale.config import PostgresSettings
 from headscale.db import tables
+from headscale.db.copying import copy_sqlite
 from headscale.db.database import Database, open_sqlite
+from headscale.db.migrate import newest, refuse_peer, stage_of
 from headscale.errors import Conflict, Malformed, Unavailable
 
 SCHEMES: Final = ("postgresql", "postgres")
@@ -43,21 +51,82 @@ async def copy_database(source: str, target: str) -> Copied:
         raise Conflict(f"{shown(here)} is both what to copy and where to")
     if isinstance(here, Path) and not here.is_file():
         raise Unavailable(f"there is no database {here}")
-    async with _opened(here) as old:
+    async with opened(here) as old:
         records = await _read(old)
-        async with _opened(there) as new:
-            if held := [name for name, rows in (await _read(new)).items() if rows and name not in _STARTING]:
+        async with opened(there) as new:
+            if held := _filled(await _read(new)):
                 raise Conflict(
                     f"{shown(there)} is not empty: it has {', '.join(held)}. Copy into a new database"
                 )
-            try:
-                await new.change(partial(_fill, records=records), rows=sum(map(len, records.values())))
-            except DBAPIError as problem:
-                reason = str(getattr(problem.orig, "__cause__", None) or problem.orig).splitlines()[0]
-                raise Unavailable(f"{shown(here)} cannot be copied to {shown(there)}: {reason}") from problem
+            await _write(new, records, f"{shown(here)} cannot be copied to {shown(there)}")
             if await _read(new) != records:
                 raise Unavailable(f"{shown(there)} does not hold what was written to it: do not use it")
     return Copied(shown(here), shown(there), {name: len(rows) for name, rows in records.items()})
+
+
+async def save_postgres(settings: PostgresSettings, target: Path) -> bool:
+    """All records, as they are at one moment, in a new SQLite file; a server may go on with them meanwhile.
+
+    False, and no file, for a database that is still empty. Raises Unavailable.
+    """
+    try:
+        from headscale.db.postgres import looking
+    except ImportError as problem:
+        raise Unavailable(_NO_DRIVER) from problem
+    async with looking(settings) as connection:
+        stage = await connection.run_sync(stage_of)
+        await connection.run_sync(refuse_peer, stage)
+        if stage.revision is None:
+            return False
+        if stage.revision != newest():
+            raise Unavailable(
+                f"{settings.shown} is of {stage.shown} (schema {stage.revision}; this is {newest()}): start this "
+                "version on it first, or use the other one, or pg_dump"
+            )
+        records = await _rows(connection)
+    await _save(records, target)
+    return True
+
+
+async def put_in_postgres(
+    settings: PostgresSettings, source: Path, *, replacing: bool, keep: Callable[[Path | None], None]
+) -> None:
+    """All records of a SQLite file into PostgreSQL, in place of those that are there.
+
+    `keep` is called before anything is changed, with a file of the records that were there, or None. Raises Conflict
+    when there are some and `replacing` is not set, and Unavailable when a server runs on it; then nothing was changed.
+    """
+    async with opened(source) as saved:  # brings it up to this version
+        records = await _read(saved)
+    async with opened(settings) as database:
+        before = await _read(database)
+        if held := _filled(before):
+            if not replacing:
+                raise Conflict(
+                    f"{settings.shown} is not empty: it has {', '.join(held)}. Restore into an empty database, or "
+                    "add --force"
+                )
+            with tempfile.TemporaryDirectory(prefix=".headscale-restore-", dir=source.parent) as name:
+                old = Path(name) / "db.sqlite"
+                await _save(before, old)
+                keep(old)
+        else:
+            keep(None)
+        await _write(database, records, f"{settings.shown} does not take the records", replacing=True)
+        if await _read(database) != records:
+            raise Unavailable(f"{settings.shown} does not hold what was written to it: do not use it")
+
+
+async def _save(records: Mapping[str, Sequence[Row]], target: Path) -> None:
+    """In a new file that nothing lies beside."""
+    with tempfile.TemporaryDirectory(prefix=".headscale-records-", dir=target.parent) as name:
+        made = Path(name) / "db.sqlite"
+        async with opened(made) as database:
+            await _write(database, records, "the records cannot be saved")
+            if await _read(database) != records:
+                raise Unavailable("the saved records are not those that were read")
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600))
+        copy_sqlite(made, target)
 
 
 def place_of(text: str) -> Path | PostgresSettings:
@@ -94,15 +163,19 @@ def shown(place: Path | PostgresSettings) -> str:
 _STARTING: Final = frozenset(table.name for table in _FROM_THE_START)
 
 
+_NO_DRIVER: Final = "PostgreSQL needs asyncpg: pip install 'headscale[postgres]'"
+
+
 @asynccontextmanager
-async def _opened(place: Path | PostgresSettings) -> AsyncIterator[Database]:
+async def opened(place: Path | PostgresSettings) -> AsyncIterator[Database]:
+    """This database, for us alone; raises Unavailable."""
     if isinstance(place, Path):
         database = await open_sqlite(place)
     else:
         try:
             from headscale.db.postgres import open_postgres  # its driver comes with an extra
         except ImportError as problem:
-            raise Unavailable("PostgreSQL needs asyncpg: pip install 'headscale[postgres]'") from problem
+            raise Unavailable(_NO_DRIVER) from problem
         database = await open_postgres(place)
     try:
         yield database
@@ -111,19 +184,42 @@ async def _opened(place: Path | PostgresSettings) -> AsyncIterator[Database]:
 
 
 async def _read(database: Database) -> Mapping[str, Sequence[Row]]:
-    """All rows in the order of their keys. Which commit was the last is the database's own affair."""
     async with database.reading() as connection:
-        return {
-            table.name: [
-                dict(row._mapping)
-                for row in await connection.execute(select(table).order_by(*table.primary_key.columns))
-                if table is not tables.counters or row.name != tables.LAST_COMMIT
-            ]
-            for table in tables.metadata.sorted_tables
-        }
+        return await _rows(connection)
 
 
-def _fill(connection: Connection, records: Mapping[str, Sequence[Row]]) -> None:
+async def _rows(connection: AsyncConnection) -> Mapping[str, Sequence[Row]]:
+    """All of them in the order of their keys. Which commit was the last is the database's own affair."""
+    return {
+        table.name: [
+            dict(row._mapping)
+            for row in await connection.execute(select(table).order_by(*table.primary_key.columns))
+            if table is not tables.counters or row.name != tables.LAST_COMMIT
+        ]
+        for table in tables.metadata.sorted_tables
+    }
+
+
+def _filled(records: Mapping[str, Sequence[Row]]) -> list[str]:
+    """The tables that have more than a new database."""
+    return [name for name, rows in records.items() if rows and name not in _STARTING]
+
+
+async def _write(
+    database: Database, records: Mapping[str, Sequence[Row]], trouble: str, *, replacing: bool = False
+) -> None:
+    try:
+        change = partial(_fill, records=records, replacing=replacing)
+        await database.change(change, rows=sum(map(len, records.values())))
+    except DBAPIError as problem:
+        reason = str(getattr(problem.orig, "__cause__", None) or problem.orig).splitlines()[0]
+        raise Unavailable(f"{trouble}: {reason}") from problem
+
+
+def _fill(connection: Connection, records: Mapping[str, Sequence[Row]], *, replacing: bool) -> None:
+    if replacing:
+        for table in reversed(tables.metadata.sorted_tables):
+            connection.execute(delete(table).where(_not_of_the_database(table)))
     for table in tables.metadata.sorted_tables:
         if table in _FROM_THE_START:
             connection.execute(delete(table).where(_not_of_the_database(table)))

@@ -13,7 +13,8 @@ from pathlib import Path
 from headscale.config import Config
 from headscale.db.copying import copy_sqlite
 from headscale.db.database import Database, open_sqlite, take_lock
-from headscale.errors import Malformed, Unavailable
+from headscale.db.transfer import opened, save_postgres
+from headscale.errors import Malformed
 from headscale.files import give_to_owner_of
 from headscale.peer.advice import advice
 from headscale.peer.credentials import settle_key_tags
@@ -106,12 +107,19 @@ def _check_place(database: PeerDatabase, config: Config) -> None:
 @asynccontextmanager
 async def _opened(config: Config, *, for_writing: bool) -> AsyncIterator[Database | None]:
     """Our database, kept from others meanwhile. To look only it is a copy, and None where there is none yet."""
-    if config.postgres is not None:
-        raise Unavailable(
-            "an import goes into SQLite: set database.type to sqlite, as this server cannot import into PostgreSQL yet"
-        )
     path = config.sqlite_path
-    if for_writing:
+    if config.postgres is not None and for_writing:
+        async with opened(config.postgres) as database:
+            yield database
+    elif config.postgres is not None:
+        with tempfile.TemporaryDirectory(prefix="headscale-import-") as folder:
+            copy = Path(folder) / "db.sqlite"
+            if not await save_postgres(config.postgres, copy):
+                yield None
+                return
+            async with opened(copy) as database:
+                yield database
+    elif for_writing:
         database = await open_sqlite(path)
         try:
             give_to_owner_of(path.parent, (path, path.with_name(path.name + ".lock")))
