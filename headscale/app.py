@@ -57,6 +57,8 @@ from headscale.mapper.fanout import Fanout
 from headscale.mapper.questions import PATH as ANSWERS_PATH
 from headscale.mapper.questions import Questions
 from headscale.mapper.sessions import Sessions
+from headscale.monitoring.health import Health
+from headscale.monitoring.lag import LoopLag
 from headscale.monitoring.listener import OperatorPages
 from headscale.monitoring.requests import counting
 from headscale.monitoring.vitals import Vitals
@@ -176,7 +178,10 @@ async def running(
         recheck = Recheck(sign_in, writer, sealer, clock, on_cut_off=sessions_of_people.end_all_of)
         tasks.start("people again", recheck.run())
 
-        public = PublicPages(writer, server_key=machine_key(server_key.public), ping=database.ping)
+        lag = LoopLag(counts.loop, clock)
+        tasks.start("lag of the loop", lag.run())
+        health = Health(database.ping, config.data_dir, counts.writer, lag)
+        public = PublicPages(writer, server_key=machine_key(server_key.public), health=health.state)
         polls = PollHandler(writer, fanout, presence, sessions)
         questions = Questions(fanout)
         imported = ImportedKeys(writer)
@@ -236,7 +241,8 @@ async def running(
             sessions=sessions,
             logins=logins,
             questions=questions,
-            ping=database.ping,
+            health=health,
+            lag=lag,
             control_sessions=lambda: upgrade.connections,
             relay=derp,
         )

@@ -66,7 +66,8 @@ class Distribution:
 class WriterCounts:
     """Of the writer. An operation is a step by its function's name; its time is from asked to answered.
 
-    `decided` is the time for working out a batch, `committed` for making it durable, `batches` for both.
+    `decided` is the time for working out a batch, `committed` for making it durable, `batches` for both. `is_failing`:
+    the last commit was not made.
     """
 
     operations: Counter[str] = field(default_factory=Counter)
@@ -77,6 +78,7 @@ class WriterCounts:
     committed: Distribution = field(default_factory=Distribution)
     batches: Distribution = field(default_factory=Distribution)
     failed_commits: int = 0
+    is_failing: bool = False
 
     def done(self, operation: str, seconds: float) -> None:
         """One step was answered."""
@@ -137,6 +139,13 @@ class HttpCounts:
 
 
 @dataclass(slots=True)
+class LoopCounts:
+    """Of the event loop: how late it was, in seconds, at regular looks."""
+
+    lag: Distribution = field(default_factory=Distribution)
+
+
+@dataclass(slots=True)
 class Counts:
     """All of a server's."""
 
@@ -145,3 +154,4 @@ class Counts:
     relay: RelayCounts = field(default_factory=RelayCounts)
     http: HttpCounts = field(default_factory=HttpCounts)
     routes: RouteCounts = field(default_factory=RouteCounts)
+    loop: LoopCounts = field(default_factory=LoopCounts)

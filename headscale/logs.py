@@ -1,5 +1,8 @@
 """Logging set-up: events in fixed words with fields, for people on stderr or as JSON lines on stdout.
 
+Fields stand in a message as `name=%s`; in JSON each is a field of the line, too. What is done for a request has that
+request's fields (`about`), whoever logs it.
+
 Keys and tokens are never fields. Whatever slips into a message all the same (a client's error text, say) is
 taken out here.
 """
@@ -8,8 +11,11 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 LEVELS: Final = {
     "trace": logging.DEBUG,
@@ -22,6 +28,41 @@ LEVELS: Final = {
 _SECRET: Final = re.compile(
     r"((?:hs|ts)key-[a-z]+-(?:[A-Za-z0-9_-]{12}-)?)[A-Za-z0-9_-]{64}|(privkey:)[0-9a-fA-F]{64}"
 )
+
+
+# A placeholder of a message, with its field's name where it has one.
+_PLACE: Final = re.compile(r"(?:\b(\w+)=)?%(?:%|[-#0 +]*\d*(?:\.\d+)?[a-zA-Z])")
+# What a record has of itself; everything else came as `extra`.
+_OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_ABOUT: ContextVar[dict[str, Any] | None] = ContextVar("about", default=None)
+
+
+@contextmanager
+def about(**fields: Any) -> Iterator[dict[str, Any]]:
+    """Lines that are logged inside are about this; `note` adds to it. For one task and what it awaits."""
+    known = dict(fields)
+    token = _ABOUT.set(known)
+    try:
+        yield known
+    finally:
+        _ABOUT.reset(token)
+
+
+def note(**fields: Any) -> None:
+    """More that is known of the request that is being answered; nothing outside of one."""
+    if (known := _ABOUT.get()) is not None:
+        known.update(fields)
+
+
+def fields_of(record: logging.LogRecord) -> Mapping[str, Any]:
+    """By name, as they were given: the request's, then those of the message and of `extra`."""
+    found = dict(_ABOUT.get() or {})
+    if isinstance(record.args, tuple) and isinstance(record.msg, str):
+        places = [place for place in _PLACE.finditer(record.msg) if not place[0].endswith("%%")]
+        found |= {
+            place[1]: value for place, value in zip(places, record.args, strict=False) if place[1] is not None
+        }
+    return found | {name: value for name, value in vars(record).items() if name not in _OWN}
 
 
 def redact(text: str) -> str:
@@ -37,10 +78,10 @@ class TextFormatter(logging.Formatter):
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object a line: time, level, logger, message, the fields, and a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {
+        line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -48,6 +89,9 @@ class JSONFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = redact(self.formatException(record.exc_info))
+        for name, value in fields_of(record).items():
+            is_plain = value is None or isinstance(value, bool | int | float)
+            line.setdefault(name, value if is_plain else redact(str(value)))
         return json.dumps(line, ensure_ascii=False)
 
 

@@ -1,9 +1,12 @@
 """Which handler a request inside a session goes to, and how its refusals become status codes."""
 
 import logging
+import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
+from headscale import logs
 from headscale.control.exchange import TEXT_TYPE, Exchange
 from headscale.errors import HeadscaleError
 
@@ -33,7 +36,20 @@ class Dispatcher:
         self._below = tuple(path for _, path in handlers if path.endswith("/"))
 
     async def __call__(self, exchange: Exchange) -> None:
-        path = self._route(exchange.path)
+        """Answer; logs each request when it is over, at debug, with its node where that became known."""
+        path, began = self._route(exchange.path), time.monotonic()
+        with logs.about(request=secrets.token_hex(6)):
+            try:
+                await self._answer(exchange, path)
+            finally:
+                log.debug(
+                    "request method=%s path=%s status=%s seconds=%.4f remote=%s",
+                    exchange.method,
+                    path if self._is_known(path) else "unknown",
+                    *(exchange.status, time.monotonic() - began, exchange.remote),
+                )
+
+    async def _answer(self, exchange: Exchange, path: str) -> None:
         handler = self._handlers.get((exchange.method, path))
         if handler is None:
             await self._refuse(exchange, path)
@@ -51,8 +67,11 @@ class Dispatcher:
     def _route(self, path: str) -> str:
         return next((prefix for prefix in self._below if path.startswith(prefix)), path)
 
+    def _is_known(self, path: str) -> bool:
+        return any(path == known for _, known in self._handlers)
+
     async def _refuse(self, exchange: Exchange, path: str) -> None:
-        is_known = any(path == known for _, known in self._handlers)
+        is_known = self._is_known(path)
         for not_offered, why in NOT_OFFERED.items():
             if is_known:
                 break

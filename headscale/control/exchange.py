@@ -66,12 +66,16 @@ class Request:
 class Exchange:
     """A request and the one chance to answer it."""
 
-    __slots__ = ("_ended", "_started", "_stream_id", "_tunnel", "closed", "lost", "on_writable", "request")
+    __slots__ = (
+        *("_ended", "_started", "_stream_id", "_tunnel"),
+        *("closed", "lost", "on_writable", "request", "status"),
+    )
 
     def __init__(self, request: Request, tunnel: Tunnel, stream_id: int) -> None:
         self.request = request
         self.closed = asyncio.Event()
         self.lost = False
+        self.status: int | None = None
         self.on_writable: Callable[[], None] | None = None
         self._tunnel = tunnel
         self._stream_id = stream_id
@@ -162,7 +166,7 @@ class Exchange:
         """Send status and headers of a streamed answer."""
         if self._started:
             raise RuntimeError(f"{self!r} is answered already")
-        self._started = True
+        self._started, self.status = True, status
         if not self.closed.is_set():
             self._tunnel.start(self._stream_id, status, {"content-type": content_type, **headers})
 

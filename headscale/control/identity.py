@@ -1,5 +1,6 @@
 """Whose request it is: the one way from a request inside a session to a node."""
 
+from headscale import logs
 from headscale.control.exchange import Exchange
 from headscale.errors import NotFound
 from headscale.keys import NodeKey
@@ -15,4 +16,5 @@ def asking_node(snapshot: Snapshot, exchange: Exchange, node_key: str) -> Node:
     node = snapshot.node_of(NodeKey(node_key.lower()), exchange.machine_key)
     if node is None:
         raise NotFound("node not found: this node key is not registered for this machine")
+    logs.note(node=node.id)
     return node

@@ -2,12 +2,13 @@
 
 import platform
 from asyncio import IncompleteReadError
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
 from aiohttp import web
 
 from headscale import __version__
-from headscale.errors import Malformed, Unavailable
+from headscale.errors import Malformed
 from headscale.keys import ZERO_MACHINE_KEY, MachineKey, parse_node_key
 from headscale.state.writer import Writer
 from headscale.tailcfg.names import decode_request
@@ -17,15 +18,27 @@ from headscale.tailcfg.verify import VerifyRequest
 VERIFY_MAX_BYTES = 4096
 
 
+class Health(Protocol):
+    """How the server stands; `trouble` is what is wrong, in fixed words, by check."""
+
+    @property
+    def status(self) -> str:
+        """pass, warn or fail."""
+
+    @property
+    def trouble(self) -> Mapping[str, str]:
+        """Empty for pass."""
+
+
 class PublicPages:
     """Small answers without a login."""
 
     def __init__(
-        self, writer: Writer, *, server_key: MachineKey, ping: Callable[[], Awaitable[None]]
+        self, writer: Writer, *, server_key: MachineKey, health: Callable[[], Awaitable[Health]]
     ) -> None:
         self._writer = writer
         self._server_key = server_key
-        self._ping = ping
+        self._health = health
 
     def routes(self) -> list[web.RouteDef]:
         """The routes of the main listener that are not an upgrade."""
@@ -45,12 +58,14 @@ class PublicPages:
         return web.json_response({"legacyPublicKey": ZERO_MACHINE_KEY, "publicKey": self._server_key})
 
     async def health(self, request: web.Request) -> web.Response:
-        """Whether we can do our work, which means: whether the database answers."""
-        try:
-            await self._ping()
-        except Unavailable:
-            return web.json_response({"status": "fail"}, status=500, content_type="application/health+json")
-        return web.json_response({"status": "pass"}, content_type="application/health+json")
+        """Whether we can do our work, and what is wrong. A warning is no reason to restart us, and so a 200."""
+        state = await self._health()
+        document: dict[str, object] = {"status": state.status}
+        if state.trouble:
+            document["output"] = "; ".join(state.trouble.values())
+            document["checks"] = dict(state.trouble)
+        status = 500 if state.status == "fail" else 200
+        return web.json_response(document, status=status, content_type="application/health+json")
 
     async def version(self, request: web.Request) -> web.Response:
         """What runs here."""

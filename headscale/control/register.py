@@ -14,6 +14,7 @@ from functools import partial
 
 import msgspec
 
+from headscale import logs
 from headscale.control.exchange import Exchange
 from headscale.errors import HeadscaleError, Malformed
 from headscale.keys import NodeKey, is_zero
@@ -97,6 +98,7 @@ class RegisterHandler:
                 outcome = await self._decide(request)
         match outcome:
             case Registered(node):
+                logs.note(node=node.id)
                 log.info(
                     "node registered node=%d name=%s remote=%s", node.id, node.given_name, exchange.remote
                 )

@@ -19,6 +19,7 @@ from aiohttp import hdrs, web
 
 from headscale.errors import HeadscaleError, Unavailable
 from headscale.monitoring import html, pages
+from headscale.monitoring.health import State
 from headscale.monitoring.metrics import Metrics
 from headscale.monitoring.vitals import Vitals, node_called
 
@@ -121,15 +122,15 @@ class OperatorPages:
 
     async def _scrape(self, request: web.Request) -> web.Response:
         """One scrape at a time, beside the event loop."""
-        answers = await self._vitals.database_answers()
+        state = await self._vitals.health.state()
         is_packed = "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, "")
         async with self._turn:
-            body = await asyncio.to_thread(self._rendered, answers, is_packed=is_packed)
+            body = await asyncio.to_thread(self._rendered, state, is_packed=is_packed)
         packed = {hdrs.CONTENT_ENCODING: "gzip"} if is_packed else {}
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: METRICS_TYPE, **packed})
 
-    def _rendered(self, database_answers: bool, *, is_packed: bool) -> bytes:
-        text = self._metrics.render(database_answers=database_answers)
+    def _rendered(self, state: State, *, is_packed: bool) -> bytes:
+        text = self._metrics.render(state)
         return gzip.compress(text, compresslevel=1) if is_packed else text
 
     async def _to_index(self, request: web.Request) -> web.Response:

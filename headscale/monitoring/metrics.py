@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from headscale import __version__
 from headscale.counts import Counts, Distribution, RelayCounts
+from headscale.monitoring.health import CHECKS, State
 from headscale.monitoring.series import NodeSeries
 from headscale.monitoring.vitals import Vitals
 from headscale.records import Node
@@ -44,9 +45,9 @@ class Metrics:
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 
-    def render(self, *, database_answers: bool) -> bytes:
+    def render(self, state: State) -> bytes:
         """All of it in Prometheus' text format."""
-        self._figures.database_answers = database_answers
+        self._figures.state = state
         text = generate_latest(self._registry)
         if not self._vitals.config.metrics_per_node:
             return text
@@ -58,7 +59,7 @@ class _Figures(Collector):
 
     def __init__(self, vitals: Vitals) -> None:
         self._vitals = vitals
-        self.database_answers = True
+        self.state = State({}, None)
 
     def collect(self) -> Iterator[Metric]:
         """All families, worked out now."""
@@ -71,7 +72,26 @@ class _Figures(Collector):
             {(("collector", name),): 1 for name in _COLLECTORS},
         )
         yield _gauge(
-            "headscale_health_database_connectivity", "Whether the database answers", self.database_answers
+            "headscale_health_database_connectivity",
+            "Whether the database answers",
+            "database" not in self.state.trouble,
+        )
+        yield _labelled(
+            "headscale_health",
+            "Whether all is well, by check, as /health has it: database, writes, disk, lag",
+            {(("check", check),): check not in self.state.trouble for check in CHECKS},
+        )
+        if self.state.free_bytes is not None:
+            yield _gauge(
+                "headscale_data_free_bytes", "Room on the disk with the data directory", self.state.free_bytes
+            )
+        yield _histogram(
+            "headscale_event_loop_lag_seconds",
+            "How late the event loop was, at each of ten looks a second",
+            vitals.counts.loop.lag,
+        )
+        yield _gauge(
+            "headscale_event_loop_lag_worst_seconds", "The most of it in the last minute", vitals.lag.worst_s
         )
         yield from _of_tailnet(snapshot)
         yield from _of_credentials(snapshot)

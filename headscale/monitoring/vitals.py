@@ -1,25 +1,23 @@
 """The parts of a running server that can be looked at; whoever shows something of them gets this."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Final, Protocol
+from typing import Protocol
 
 from headscale.clock import Clock
 from headscale.config import Config
 from headscale.counts import Counts
-from headscale.errors import Malformed, NotFound, Unavailable
+from headscale.errors import Malformed, NotFound
 from headscale.login.pending import PendingLogins
 from headscale.mapper.fanout import Fanout
 from headscale.mapper.questions import Questions
 from headscale.mapper.sessions import Sessions
+from headscale.monitoring.health import Health
+from headscale.monitoring.lag import LoopLag
 from headscale.records import Node
 from headscale.state.snapshot import Snapshot
 from headscale.state.writer import Writer
-
-# How long the database may take to say that it is there.
-PING_S: Final = 2.0
 
 
 class RelayFigures(Protocol):
@@ -50,7 +48,8 @@ class Vitals:
     sessions: Sessions
     logins: PendingLogins
     questions: Questions
-    ping: Callable[[], Awaitable[None]]
+    health: Health
+    lag: LoopLag
     control_sessions: Callable[[], int]
     relay: RelayFigures | None = None
 
@@ -61,12 +60,7 @@ class Vitals:
 
     async def database_answers(self) -> bool:
         """Whether the database answers, soon."""
-        try:
-            async with asyncio.timeout(PING_S):
-                await self.ping()
-        except (Unavailable, TimeoutError):
-            return False
-        return True
+        return "database" not in (await self.health.state()).trouble
 
 
 def node_called(snapshot: Snapshot, text: str) -> Node:

@@ -168,14 +168,14 @@ class Writer:
         except Unavailable as problem:
             # It is not the rows' fault, and one by one they would wait as long again, each.
             log.warning("commit failed: %d changes: %s", len(decided), problem)
-            self.counts.failed_commits += 1
+            self.counts.failed_commits, self.counts.is_failing = self.counts.failed_commits + 1, True
             if isinstance(problem, InDoubt):
                 self._doubted = working, _touched(decided)
             self._refuse(batch, problem)
             return True
         except Exception:
             log.exception("commit failed: %d changes were not made", len(decided))
-            self.counts.failed_commits += 1
+            self.counts.failed_commits, self.counts.is_failing = self.counts.failed_commits + 1, True
             if len(batch) == 1:
                 self.counts.failures[name_of(batch[0].step)] += 1
                 _answer(
@@ -183,6 +183,8 @@ class Writer:
                 )
             return False
         ended = self._clock.monotonic()
+        if writes:  # without any the database was not asked
+            self.counts.is_failing = False
         self.counts.sizes.add(len(decided))
         self.counts.decided.add(known - began)
         self.counts.committed.add(ended - known)

@@ -3,15 +3,19 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from harness.servers.base import AdminRefused
 from harness.servers.inprocess import InProcessServer
 from headscale import __version__
 from headscale.control.public import VERIFY_MAX_BYTES
+from headscale.db import database as databases
 from headscale.keys import ZERO_MACHINE_KEY, parse_machine_key
+from headscale.monitoring import health
 from tests.integration.fakes import Join, Tailnet
 
 HEADERS = {
@@ -55,7 +59,42 @@ async def test_health_is_that_of_the_database(
 
     monkeypatch.setattr(AsyncEngine, "connect", broken)
     async with http.get("/health") as answer:
-        assert (answer.status, await answer.json()) == (500, {"status": "fail"})
+        words = "the database does not answer"
+        assert answer.status == 500
+        assert await answer.json() == {"status": "fail", "output": words, "checks": {"database": words}}
+
+
+async def test_health_warns_of_what_will_be_wrong_and_stays_200(
+    server: InProcessServer, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change that was not written, a disk that is nearly full, a loop that was late; none is cause for a restart."""
+    assert server.app is not None
+    vitals = server.app.vitals
+
+    def broken(connection: object, writes: object) -> None:
+        raise OSError("secret path of the disk")
+
+    with monkeypatch.context() as full:
+        full.setattr(databases, "_execute", broken)
+        full.setattr(health.shutil, "disk_usage", lambda path: SimpleNamespace(free=99 * 1024 * 1024))
+        with pytest.raises(AdminRefused, match="the database did not take the change"):
+            await server.create_user("carol")
+        vitals.lag.note(1.5)
+        async with http.get("/health") as answer:
+            assert answer.status == 200
+            document = await answer.json()
+    assert document.pop("output").startswith("the last change could not be written; the disk")
+    assert document == {
+        "status": "warn",
+        "checks": {
+            "writes": "the last change could not be written",
+            "disk": "the disk with the data is nearly full",
+            "lag": "the server was too busy to answer at once during the last minute",
+        },
+    }
+    await server.create_user("carol")
+    async with http.get("/health") as answer:
+        assert list((await answer.json())["checks"]) == ["lag"]
 
 
 async def test_the_version_is_ours(http: aiohttp.ClientSession) -> None:
