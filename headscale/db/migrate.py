@@ -73,9 +73,11 @@ async def explained(connection: AsyncConnection, failure: MigrationFailed) -> Un
     problem = failure.problem
     said = str(problem.orig if isinstance(problem, DBAPIError) else problem).strip().splitlines()
     rows = await connection.run_sync(culprits, problem)
+    why = f"{said[0] if said else type(problem).__name__}{''.join(f'; {row}' for row in rows)}"
+    if failure.stage.revision is None:
+        return Unavailable(f"its tables cannot be made, and nothing was changed: {why}")
     return Unavailable(
-        f"the upgrade from schema {failure.stage.revision} to {newest()} failed, and nothing was changed: "
-        f"{said[0] if said else type(problem).__name__}{''.join(f'; {row}' for row in rows)}. "
+        f"the upgrade from schema {failure.stage.revision} to {newest()} failed, and nothing was changed: {why}. "
         f"Go on with {failure.stage.shown} until that is mended"
     )
 

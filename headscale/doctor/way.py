@@ -10,7 +10,7 @@ import os
 import ssl
 import time
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -51,6 +51,7 @@ async def check_way(case: Case) -> list[Finding]:
     found += await _control(case, key, proxy)
     found += await _browser(case, key, proxy)
     found += await _relay(case, proxy)
+    found += await _portal(case, proxy)
     return found
 
 
@@ -79,10 +80,15 @@ async def _plain(case: Case) -> tuple[Answer, MachineKey | None, list[Finding]]:
     is_ours = health.headers.get("content-type", "").startswith("application/health+json")
     if not is_ours:
         return health, None, [_other("way: GET /health", health, proxy)]
+    trouble = _trouble(health)
     if health.status != 200:
-        then = "The database does not answer: see the server's log"
-        return health, None, [failed("way: GET /health", f"the server is ill ({health.status})", then)]
-    found = [passed("way: GET /health", "a headscale answers")]
+        what = f"the server is ill ({health.status}{f': {trouble}' if trouble else ''})"
+        return health, None, [failed("way: GET /health", what, "See the server's log")]
+    found = [
+        warned("way: GET /health", f"a headscale answers, and says: {trouble}", "See the server's log")
+        if trouble
+        else passed("way: GET /health", "a headscale answers")
+    ]
     async with Line(case.url, case.trust) as line:
         answer = await line.ask("GET", f"/key?v={VERSION}")
     try:
@@ -90,6 +96,14 @@ async def _plain(case: Case) -> tuple[Answer, MachineKey | None, list[Finding]]:
     except (msgspec.MsgspecError, KeyError, Malformed):
         return health, None, [*found, _other("way: GET /key", answer, proxy)]
     return health, key, [*found, _is_our_key(case, key)]
+
+
+def _trouble(health: Answer) -> str:
+    """What the server says is wrong with it; empty for nothing."""
+    try:
+        return str(msgspec.json.decode(health.body, type=dict[str, Any]).get("output", ""))[:200]
+    except msgspec.MsgspecError:
+        return ""
 
 
 def _other(check: str, answer: Answer, proxy: Proxy | None) -> Finding:
@@ -329,3 +343,28 @@ async def _relay(case: Case, proxy: Proxy | None) -> list[Finding]:
     said = f"{answer.status} {answer.reason}".strip()
     who = proxy_of(answer) or proxy or UNKNOWN
     return [failed(check, f"clients do not reach the embedded relay ({said})", who.upgrades)]
+
+
+async def _portal(case: Case, proxy: Proxy | None) -> list[Finding]:
+    """/generate_204 of the relay, by which clients tell a captive portal from a network."""
+    check = "way: /generate_204"
+    if case.config.derp is None:
+        return [skipped(check, "the embedded relay is off")]
+    challenge = f"ts_{os.urandom(4).hex()}"
+    try:
+        async with Line(case.url, case.trust) as line:
+            answer = await line.ask("GET", "/generate_204", {"X-Tailscale-Challenge": challenge})
+    except NoWay as problem:
+        return [warned(check, str(problem), f"Let {(proxy or UNKNOWN).name} pass every path on")]
+    if answer.status == 204 and answer.headers.get("x-tailscale-response") == f"response {challenge}":
+        return [passed(check, "no captive portal is suspected")]
+    said = f"{answer.status} {answer.reason}".strip()
+    if answer.status == 204:
+        said = "204, without X-Tailscale-Response"
+    return [
+        warned(
+            check,
+            f"clients may take their network for a captive portal ({said})",
+            f"Let {(proxy_of(answer) or proxy or UNKNOWN).name} pass every path and every header on",
+        )
+    ]

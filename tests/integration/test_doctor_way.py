@@ -78,6 +78,7 @@ GOOD = {
     "idle connection": "SKIP",
     "WebSocket /ts2021": "PASS",
     "/derp": "SKIP",
+    "/generate_204": "PASS",
 }
 
 
@@ -177,6 +178,38 @@ async def test_what_is_no_headscale_is_said(
     findings = await found(server, await nginx(location))
     assert findings["GET /health"].what.startswith(what)
     assert verdicts(findings) == {"GET /health": "FAIL"}
+
+
+async def test_what_the_server_says_is_wrong_with_it_is_told(
+    server: InProcessServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A warning, after which all else is looked at; and what keeps it from working, after which nothing is."""
+    server.app.vitals.lag.note(2.0)
+    findings = await found(server)
+    assert findings["GET /health"].verdict is Verdict.WARN
+    assert "too busy to answer" in findings["GET /health"].what
+    assert findings["POST /ts2021"].verdict is Verdict.PASS
+
+    async def away() -> bool:
+        return False
+
+    monkeypatch.setattr(server.app.vitals.health, "_answers", away)
+    findings = await found(server)
+    assert verdicts(findings) == {"GET /health": "FAIL"}
+    assert "ill (500: the database does not answer" in findings["GET /health"].what
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [("return 404;", "404"), ("return 204;", "without X-Tailscale-Response")],
+)
+async def test_who_answers_the_captive_portal_check_for_us_is_warned_of(
+    server: InProcessServer, nginx: Behind, location: str, said: str
+) -> None:
+    findings = await found(server, await nginx(f"{UPGRADES} }} location = /generate_204 {{ {location}"))
+    assert verdicts(findings) == {**GOOD, "trusted_proxies": "WARN", "/generate_204": "WARN"}
+    assert said in findings["/generate_204"].what
+    assert "nginx" in findings["/generate_204"].next
 
 
 async def test_another_headscale_behind_the_name_is_noticed(server: InProcessServer) -> None:
