@@ -24,6 +24,7 @@ from headscale.db import migrate, upgrading
 from headscale.db.database import open_sqlite
 from headscale.db.migrate import MIGRATIONS, newest
 from headscale.errors import Unavailable
+from headscale.records import Advance, Counter, Delete, Insert, User
 from tests.builders import NOW
 from tests.integration.databases import OnFile, OnServer, Place, on_server
 from tests.integration.test_database import schema_of
@@ -123,14 +124,16 @@ async def test_a_database_of_every_release_is_brought_up_and_loses_nothing(
     before = rows_of(place)
     assert all(before.values()), "a release is kept with rows in every table"
     database = await place.open()
+    await database.commit([Insert(User(id=3, name="carol", created_at=NOW)), Advance(Counter.USER, 3)])
     loaded = await database.load(NOW)
+    await database.commit([Delete(loaded.users[2]), Advance(Counter.USER, 2)])
     await database.close()
     after = rows_of(place)
     for table, rows in before.items():
         assert [
             {name: kept[name] for name in row} for row, kept in zip(rows, after[table], strict=True)
         ] == rows
-    assert (len(loaded.users), len(loaded.nodes)) == (2, 3)
+    assert (len(loaded.users), len(loaded.nodes), loaded.last_ids[Counter.NODE]) == (3, 3, 7)
     assert [node.given_name for node in loaded.nodes] == ["laptop", "host2", "host3"]
     assert loaded.nodes[0].hostinfo.hostname == "Laptop of Ännchen"
 

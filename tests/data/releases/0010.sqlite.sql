@@ -48,6 +48,12 @@ CREATE TABLE counters (
 INSERT INTO "counters" VALUES('user',2);
 INSERT INTO "counters" VALUES('node',7);
 INSERT INTO "counters" VALUES('pre_auth_key',1);
+INSERT INTO "counters" VALUES('policy',2);
+INSERT INTO "counters" VALUES('audit',1);
+INSERT INTO "counters" VALUES('api_key',1);
+INSERT INTO "counters" VALUES('webhook',1);
+INSERT INTO "counters" VALUES('oauth_client',1);
+INSERT INTO "counters" VALUES('access_token',1);
 CREATE TABLE nodes (
 	id INTEGER NOT NULL, 
 	machine_key VARCHAR(69) NOT NULL, 

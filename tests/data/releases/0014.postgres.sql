@@ -130,6 +130,12 @@ INSERT INTO public.audit_events VALUES (1, '2026-05-01 12:30:15.123456+00', 'the
 INSERT INTO public.counters VALUES ('user', 2);
 INSERT INTO public.counters VALUES ('node', 7);
 INSERT INTO public.counters VALUES ('pre_auth_key', 1);
+INSERT INTO public.counters VALUES ('policy', 2);
+INSERT INTO public.counters VALUES ('audit', 1);
+INSERT INTO public.counters VALUES ('api_key', 1);
+INSERT INTO public.counters VALUES ('webhook', 1);
+INSERT INTO public.counters VALUES ('oauth_client', 1);
+INSERT INTO public.counters VALUES ('access_token', 1);
 INSERT INTO public.elections VALUES (1, '[]');
 INSERT INTO public.nodes VALUES (1, 'mkey:0101010101010101010101010101010101010101010101010101010101010101', 'nodekey:1111111111111111111111111111111111111111111111111111111111111111', 'discokey:2121212121212121212121212121212121212121212121212121212121212121', 'host1', 'laptop', '100.64.0.1', 'fd7a:115c:a1e0::1', 1, '[]', '{"Hostname": "Laptop of Ännchen", "OS": "linux", "OSVersion": "6.1", "IPNVersion": "1.80.3", "RoutableIPs": ["10.20.0.0/16"], "Services": [{"Proto": "tcp", "Port": 22}], "NetInfo": {"PreferredDERP": 999, "WorkingUDP": false}}', '["192.0.2.1:41641"]', false, 'authkey', 1, '["10.20.0.0/16"]', '2026-05-31 12:30:15.123456+00', '2026-05-31 12:30:15.123456+00', '2026-05-01 12:30:15.123456+00', true, false, 113, '{}', '[]');
 INSERT INTO public.nodes VALUES (2, 'mkey:0202020202020202020202020202020202020202020202020202020202020202', 'nodekey:1212121212121212121212121212121212121212121212121212121212121212', 'discokey:2222222222222222222222222222222222222222222222222222222222222222', 'host2', 'host2', '100.64.0.2', NULL, NULL, '["tag:ci"]', '{"Hostname": "Laptop of Ännchen", "OS": "linux", "OSVersion": "6.1", "IPNVersion": "1.80.3", "RoutableIPs": ["10.20.0.0/16"], "Services": [{"Proto": "tcp", "Port": 22}], "NetInfo": {"PreferredDERP": 999, "WorkingUDP": false}}', '["192.0.2.2:41641"]', false, 'cli', NULL, '[]', NULL, '2026-05-31 12:30:15.123456+00', '2026-05-01 12:30:15.123456+00', true, false, 113, '{}', '[]');
