@@ -145,7 +145,10 @@ class PostgresLink:
             # On a connection of its own: what a session has prepared ends with a change of the tables.
             before = await bring_up(self._engine)
             if before.revision not in (None, newest()):
-                log.info("database upgraded from=%s to=%s", before.revision, newest())
+                log.warning(
+                    "database upgraded from=%s to=%s: the way back is a dump of before (docs/upgrading.md)",
+                    *(before.revision, newest()),
+                )
             async with self._engine.begin() as numbering:
                 self._last = await numbering.run_sync(_number_of_our_own)
 

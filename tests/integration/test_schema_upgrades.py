@@ -19,6 +19,7 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from sqlalchemy import MetaData, text
 
+from harness.servers.postgres import Postgres
 from headscale import __version__
 from headscale.db import migrate, upgrading
 from headscale.db.database import open_sqlite
@@ -175,6 +176,20 @@ async def test_a_file_is_copied_before_it_is_upgraded(path: Path, caplog: pytest
     assert {file.name for file in path.parent.iterdir()} == {"db.sqlite", "db.sqlite.lock", copy.name}
     await (await open_sqlite(path)).close()
     assert upgrading.copies(path) == [copy]
+
+
+async def test_postgresql_says_that_nothing_was_kept(
+    postgres: Postgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once; a new database has no way back to speak of."""
+    old, new = on_server(postgres), on_server(postgres)
+    put(ALL[-1], old)
+    for place in (old, old, new):
+        await (await place.open()).close()
+    said = [record.getMessage() for record in caplog.records if "way back is a dump" in record.getMessage()]
+    assert said == [
+        f"database upgraded from={ALL[-1]} to={newest()}: the way back is a dump of before (docs/upgrading.md)"
+    ]
 
 
 async def test_what_is_in_the_journal_is_in_the_copy(path: Path) -> None:
