@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol
 from headscale.config import PostgresSettings
 
 PORT_MAX: Final = 65535
+PASS_PATH: Final = "database.postgres.pass_path"  # noqa: S105
 # libpq's, from the weakest.
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 # Who writes true wants it; the peer leaves it to its driver then, which goes without where the server has none.
@@ -36,6 +37,8 @@ def postgres(values: Values) -> PostgresSettings | None:
     for name in ("host", "name", "user"):
         if not said[name]:
             values.complain(f"database.postgres.{name}", "PostgreSQL needs it: see docs/operating.md")
+    if said["pass"] and values.get(PASS_PATH) is not None:
+        values.complain("database.postgres.pass", "give the password here or by pass_path, not both")
     port = values.get("database.postgres.port") or 0
     if not 0 <= port <= PORT_MAX:
         values.complain(
@@ -47,6 +50,22 @@ def postgres(values: Values) -> PostgresSettings | None:
         values.complain(
             "database.postgres.ssl", f"expected true, false or one of {', '.join(SSL_MODES)}, got {word!r}"
         )
+    password = said["pass"] or _password_from_file(values)
     return PostgresSettings(
-        host=said["host"], port=port, name=said["name"], user=said["user"], password=said["pass"], ssl=ssl
+        host=said["host"], port=port, name=said["name"], user=said["user"], password=password, ssl=ssl
     )
+
+
+def _password_from_file(values: Values) -> str:
+    """What the file says but for white space around it. Empty when this process may not read it."""
+    path: Path | None = values.get(PASS_PATH)
+    if path is None:
+        return ""
+    try:
+        return path.read_text("utf-8").strip()
+    except PermissionError:
+        return ""  # the database says so when it is asked; commands that do not ask it need no password
+    except (OSError, UnicodeDecodeError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else "not a text"
+        values.complain(PASS_PATH, f"{path} cannot be read: {reason}")
+        return ""

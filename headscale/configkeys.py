@@ -87,6 +87,7 @@ _NOW: Final = (
     Key("database.postgres.name", Kind.TEXT),
     Key("database.postgres.user", Kind.TEXT),
     Key("database.postgres.pass", Kind.SECRET),
+    Key("database.postgres.pass_path", Kind.PATH),
     Key("database.postgres.ssl", Kind.WORD),
     Key("trusted_proxies", Kind.TEXTS),
     Key("tls_cert_path", Kind.PATH),

@@ -22,6 +22,7 @@ COMMANDS: Final[Mapping[str, Later]] = {
     "doctor": Later("headscale.cli.doctor", "doctor"),
     "dumpConfig": Later("headscale.cli.dump", "dump_config"),
     "generate": Later("headscale.cli.generate", "generate", ("gen",)),
+    "health": Later("headscale.cli.health", "health"),
     "import": Later("headscale.cli.importing", "import_database"),
     "nodes": Later("headscale.cli.nodes", "nodes", ("node",)),
     "oauth-clients": Later(
@@ -64,15 +65,6 @@ def version() -> None:
     """Print the version."""
     document = {"version": __version__, "python": platform.python_version()}
     show(document, text=__version__)
-
-
-@root.command(cls=Command)
-def health() -> None:
-    """Ask the running server whether all is well."""
-    from headscale.cli.client import call
-
-    found = call("GET", "/api/v1/health")
-    show(found, text=f"running, but {found['policyProblem']}" if found.get("policyProblem") else "ok")
 
 
 @root.command(cls=Command)

@@ -86,7 +86,7 @@ async def test_an_answer_is_read_however_it_is_framed(pieces: list[bytes], tmp_p
     async with at_port(serve) as port:
         code, out, err = await ran(port, "health", "-o", "json-line", folder=tmp_path)
     assert (code, err) == (0, "")
-    assert json.loads(out) == {"databaseConnectivity": True}
+    assert json.loads(out) == {"databaseConnectivity": True, "status": "pass"}
 
 
 @pytest.mark.parametrize(

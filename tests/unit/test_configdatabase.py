@@ -45,6 +45,29 @@ def test_the_password_may_come_from_the_environment_and_is_never_shown() -> None
     assert effective(config)["database"]["postgres"]["host"] == "db.example"
 
 
+def test_the_password_may_lie_in_a_file(tmp_path: Path) -> None:
+    """A secret of a container's or of systemd's, with the newline that an editor left."""
+    file = tmp_path / "password"
+    file.write_text("s3 cret\n")
+    config = read_config(Path("/c.yaml"), WHOLE.replace("pass: geheim", f"pass_path: {file}"), {})
+    assert config.postgres is not None
+    assert config.postgres.password == "s3 cret"
+    assert "s3 cret" not in f"{config!r}{effective(config)}"
+
+
+@pytest.mark.parametrize(
+    ("password", "complaint"),
+    [
+        ("pass_path: /nowhere/password", "/nowhere/password cannot be read: No such file or directory"),
+        ("pass_path: /etc/hostname, pass: geheim", "give the password here or by pass_path, not both"),
+    ],
+)
+def test_a_password_that_is_not_there_or_twice_is_said(password: str, complaint: str) -> None:
+    postgres = f"{{host: db, name: hs, user: me, {password}}}"
+    with pytest.raises(BadConfig, match=complaint):
+        read_config(Path("/c.yaml"), f"database: {{type: postgres, postgres: {postgres}}}", {})
+
+
 @pytest.mark.parametrize(
     ("written", "mode"),
     [

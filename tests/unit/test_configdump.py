@@ -87,7 +87,11 @@ def test_every_key_that_has_an_effect_is_in_the_dump(tmp_path: Path) -> None:
         assert "--token=x" not in str(dumped)
         shown.update(_names(dumped))
     wanted = {key.name for key in KEYS.values() if not key.later}
-    assert wanted - shown == {"dns.certificates.rfc2136.tsig_secret_path", "oidc.client_secret_path"}
+    assert wanted - shown == {
+        "database.postgres.pass_path",
+        "dns.certificates.rfc2136.tsig_secret_path",
+        "oidc.client_secret_path",
+    }
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_a_command_is_found_by_its_name_and_all_its_aliases(name: str) -> None:
 
 def test_all_commands_are_listed() -> None:
     listed = root.list_commands(click.Context(root))
-    assert listed == sorted({*COMMANDS, "configtest", "health", "help", "serve", "version"})
+    assert listed == sorted({*COMMANDS, "configtest", "help", "serve", "version"})
     text = root.get_help(click.Context(root))
     assert "import" in text
     assert "dumpConfig" not in text  # hidden
