@@ -9,7 +9,7 @@ base is then the same for all releases, and nothing is built a second time when 
 import os
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -133,12 +133,7 @@ class ClientImages:
 
     def base(self) -> str:
         """A small Debian in the engine, made and imported at first use."""
-        inputs = {"suite": SUITE, "packages": ",".join(PACKAGES), "without": ",".join(LEFT_OUT)}
-        reference = f"{BASE_REPOSITORY}:{entry_name('base', inputs).rpartition('-')[2]}"
-        if not self._engine.has_image(reference):
-            archive = self._cache.entry("base", inputs, self._debootstrap) / "rootfs.tar"
-            self._engine.import_rootfs(archive, reference)
-        return reference
+        return debian(self._engine, self._cache, BASE_REPOSITORY, PACKAGES, report=self._report)
 
     def fetch(self, reference: str) -> None:
         """See to it that the engine has this image; raises Missing."""
@@ -161,17 +156,30 @@ class ClientImages:
             self._registry_answers = False
         return False
 
-    def _debootstrap(self, folder: Path) -> None:
-        if shutil.which("debootstrap") is None or os.geteuid() != 0:
-            raise Missing(
-                "no registry answers and a base image cannot be made here: that needs root and debootstrap "
-                f"(apt install debootstrap), or an image of your own in {OVERRIDE}"
-            )
-        root, log = folder / "root", folder / "build.log"
-        include = f"--include={','.join(PACKAGES)}"
-        argv: list[str | Path] = ["debootstrap", "--variant=minbase", include, SUITE, root]
-        run_long(f"making a base system of Debian {SUITE}", argv, log=log, report=self._report)
-        excludes = [f"--exclude={pattern}" for pattern in LEFT_OUT]
-        pack: list[str | Path] = ["tar", "-C", root, *excludes, "-cf", folder / "rootfs.tar", "."]
-        run_long("packing it", pack, log=log, report=self._report)
-        shutil.rmtree(root)
+
+def debian(engine: Engine, cache: Cache, repository: str, packages: Sequence[str], *, report: Report) -> str:
+    """An image of Debian with these packages, made by debootstrap and imported at first use. Raises Missing."""
+    inputs = {"suite": SUITE, "packages": ",".join(packages), "without": ",".join(LEFT_OUT)}
+    reference = f"{repository}:{entry_name('base', inputs).rpartition('-')[2]}"
+    if not engine.has_image(reference):
+        archive = (
+            cache.entry("base", inputs, lambda folder: _debootstrap(folder, packages, report)) / "rootfs.tar"
+        )
+        engine.import_rootfs(archive, reference)
+    return reference
+
+
+def _debootstrap(folder: Path, packages: Sequence[str], report: Report) -> None:
+    if shutil.which("debootstrap") is None or os.geteuid() != 0:
+        raise Missing(
+            "no registry answers and a base image cannot be made here: that needs root and debootstrap "
+            f"(apt install debootstrap), or an image of your own in {OVERRIDE}"
+        )
+    root, log = folder / "root", folder / "build.log"
+    include = f"--include={','.join(packages)}"
+    argv: list[str | Path] = ["debootstrap", "--variant=minbase", include, SUITE, root]
+    run_long(f"making a base system of Debian {SUITE}", argv, log=log, report=report)
+    excludes = [f"--exclude={pattern}" for pattern in LEFT_OUT]
+    pack: list[str | Path] = ["tar", "-C", root, *excludes, "-cf", folder / "rootfs.tar", "."]
+    run_long("packing it", pack, log=log, report=report)
+    shutil.rmtree(root)

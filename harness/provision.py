@@ -141,15 +141,18 @@ class Provisioner:
         entry = f"{name}-{release.version}"
         return self._cache.entry(entry, inputs, lambda folder: self._install(release, folder, name)) / name
 
-    def go_program(self, source: Path, *, minimum: str) -> Path:
-        """A Go program of ours, from a folder with a go.mod of this minimum. Raises as `client`."""
+    def go_program(self, source: Path, *, minimum: str, package: str = ".") -> Path:
+        """A Go program from a folder with a go.mod of this minimum: ours, or another package that this names.
+
+        Raises as `client`.
+        """
         name = source.name
         digest = source_digest(source, ("*.go", "go.mod", "go.sum"))
         inputs = {"source": digest, "flags": " ".join(AGENT_FLAGS), "arch": _goarch()}
-        return (
-            self._cache.entry(name, inputs, lambda folder: self._build(source, folder, minimum=minimum))
-            / name
-        )
+        if package != ".":
+            inputs["package"] = package
+        build = partial(self._build, source, minimum=minimum, package=package)
+        return self._cache.entry(name, inputs, build) / name
 
     def agent(self) -> Path:
         """The agent, built from its source in this package."""
@@ -169,11 +172,11 @@ class Provisioner:
             env=env,
         )
 
-    def _build(self, source: Path, folder: Path, *, minimum: str) -> None:
+    def _build(self, source: Path, folder: Path, *, minimum: str, package: str = ".") -> None:
         go = self._go(minimum)
         run_long(
             f"building the {source.name} with Go {go.version}",
-            [go.command, "build", "-C", source, *AGENT_FLAGS, "-o", folder / source.name, "."],
+            [go.command, "build", "-C", source, *AGENT_FLAGS, "-o", folder / source.name, package],
             log=folder / "build.log",
             report=self._report,
             env=self._build_environ(),
