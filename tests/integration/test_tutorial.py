@@ -8,88 +8,25 @@ The part with a tsnet application, whose build takes minutes the first time, run
 import json
 import os
 import re
-import shlex
 import shutil
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from harness.strict import unavailable
 from tests.integration.chromium import Chromium
+from tests.reading import ROOT, Reader
 
 pytestmark = pytest.mark.timeout(1200)
 
-ROOT = Path(__file__).parents[2]
 TUTORIAL = ROOT / "docs" / "testing" / "tutorial.md"
-FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NAMED = re.compile(r"`([\w/]+\.(?:py|go))`[^`]*$")
 WHOLE = "HARNESS_WHOLE_TUTORIAL"
-
-
-@dataclass(frozen=True)
-class Step:
-    """A block of the text: commands, or a file with its name."""
-
-    commands: str
-    file: str
-
-
-def steps(heading: str) -> list[Step]:
-    """Those of a section."""
-    (section,) = [part for part in TUTORIAL.read_text().split("\n## ") if part.startswith(heading)]
-    found = []
-    for block in FENCE.finditer(section):
-        if block[1] == "sh":
-            found.append(Step(block[2], ""))
-        else:
-            named = NAMED.search(section[: block.start()].rstrip())
-            assert named is not None, f"the block after {section[: block.start()][-80:]!r} names no file"
-            found.append(Step(block[2], named[1]))
-    return found
-
-
-class Reader:
-    """Somebody who does what the text says, in a folder of theirs."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def follow(self, heading: str) -> "subprocess.CompletedProcess[str]":
-        """All steps of a section; returns the last command's end. Those before must succeed."""
-        done = None
-        for step in steps(heading):
-            if step.file:
-                (self.folder / step.file).parent.mkdir(exist_ok=True)
-                (self.folder / step.file).write_text(step.commands)
-                continue
-            assert done is None or done.returncode == 0, done
-            done = self.type(step.commands)
-        assert done is not None
-        return done
-
-    def type(self, commands: str) -> "subprocess.CompletedProcess[str]":
-        """Into a shell in which the environment is active once it is there."""
-        text = commands.replace("/path/to/headscale", str(ROOT))
-        if uv := shutil.which("uv"):
-            text = text.replace("pip install", f"{shlex.quote(uv)} pip install -q")
-        activated = "[ ! -e .venv ] || . .venv/bin/activate\n"
-        # nox points uv at its own environment (UV_PYTHON, UV_PROJECT_ENVIRONMENT), where whatever this one misses is.
-        ours = ("PYTEST_", "PYTHON", "VIRTUAL_ENV", "HARNESS_STRICT", "HARNESS_RUN", "NOX_", "UV_P")
-        env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        env["PATH"] = os.pathsep.join(
-            part for part in env["PATH"].split(os.pathsep) if not Path(part).is_relative_to(sys.prefix)
-        )
-        argv = ["bash", "-e", "-c", activated + text]
-        return subprocess.run(argv, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     """After the first section: the package is installed, and the machine was looked at."""
-    made = Reader(tmp_path_factory.mktemp("empty"))
+    made = Reader(tmp_path_factory.mktemp("empty"), TUTORIAL)
     done = made.follow("1. An empty folder")
     assert "Backends that work here:" in done.stdout, done.stderr
     return made
