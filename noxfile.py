@@ -268,6 +268,17 @@ def hosted(session: nox.Session) -> None:
 
 
 @nox.session
+def packaging(session: nox.Session) -> None:
+    """The ways to install the server: image, compose file, Debian package under systemd, and the guides to them.
+
+    Needs a Docker engine, and root where no registry has the images that it starts from.
+    """
+    session.install("-e", ".[dev]")
+    options = ("--backend=process", "--client-versions=newest", "--durations=0", "--durations-min=1")
+    session.run("pytest", "tests/packaging", *options, *session.posargs)
+
+
+@nox.session
 def thirdparty(session: nox.Session) -> None:
     """Other people's API clients against our server: Go's SDK, Tailscale's own tools, PyPI's tailscale."""
     session.install("-e", ".[dev,thirdparty]")
