@@ -113,6 +113,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=random.SystemRandom().randrange(2**32),
         help="what a failing run printed, to see it again",
     )
+    group.addoption("--rows", metavar="LIST", help="only what proves one of these rows, such as F1,H2")
     group.addoption(
         "--figures", type=Path, metavar="FILE", help="add the results to this file, as lines of JSON"
     )
@@ -124,6 +125,15 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "both: a row that the database has a part in, so that it is run on each"
     )
     config.stash[RESULTS] = []
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what proves none of the rows that are wanted."""
+    if config.getoption("--rows"):
+        wanted = set(config.getoption("--rows").split(","))
+        chosen = [item for item in items if wanted & {mark.args[0] for mark in item.iter_markers("bar")}]
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+        items[:] = chosen
 
 
 @pytest.hookimpl(wrapper=True)

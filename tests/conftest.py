@@ -2,6 +2,7 @@
 
 from tests.bar import (
     pytest_addoption,
+    pytest_collection_modifyitems,
     pytest_configure,
     pytest_runtest_makereport,
     pytest_terminal_summary,
@@ -11,6 +12,7 @@ from tests.bar import (
 
 __all__ = [
     "pytest_addoption",
+    "pytest_collection_modifyitems",
     "pytest_configure",
     "pytest_runtest_makereport",
     "pytest_terminal_summary",
