@@ -42,6 +42,7 @@ ROWS: Final = (
     Row("new_node", "a new node: seen by the last other", "ms", 1),
     Row("restart_up", "restart: the process answers", "s"),
     Row("restart", "… then everyone knows everyone again", "s"),
+    Row("restart_lag", "… worst event-loop lag meanwhile", "ms", 0),
     Row("restart_cpu", "… server CPU, starting included", "s"),
     Row("policy", "a policy change: all clients have the new filter", "s"),
     Row("policy_cpu", "… server CPU", "s"),

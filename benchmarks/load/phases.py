@@ -247,9 +247,12 @@ async def _restart(run: Run) -> None:
     await run.fleet.tell_all("hang_up", within=run.within)
     await run.server.stop()
     run.figures["restart_up"] = await run.server.start()
-    began, known = await _opened(run)
+    async with lag(HOST, run.server.port) as took:  # how long somebody else waits while all come back at once
+        began, known = await _opened(run)
+        await _until_quiet(run)
     run.note("restart", [known - began if known is not None else None])
-    await _until_quiet(run)
+    if took:
+        run.figures["restart_lag"] = max(took) * 1000
     run.figures["restart_cpu"] = run.cpu()
 
 

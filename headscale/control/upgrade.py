@@ -17,6 +17,7 @@ from aiohttp import web
 
 from headscale.clock import Clock
 from headscale.control.tunnel import ControlTunnel, Handler
+from headscale.control.turnstile import Turnstile
 from headscale.control.websocket import (
     HANDSHAKE_PARAMETER,
     open_websocket,
@@ -35,6 +36,8 @@ HANDSHAKE_HEADER: Final = "X-Tailscale-Handshake"
 
 # Connections at once of a machine that has not registered. A client has one, and for a moment the one before it.
 MAX_OF_A_STRANGER: Final = 8
+# In one turn of the event loop: some ten milliseconds, with what follows them.
+HANDSHAKES_AT_ONCE: Final = 4
 # How often every connection is looked at for what takes too long: one timer for all of them.
 SWEEP_SECONDS: Final = 5.0
 # How long a shutdown waits for the last bytes to leave.
@@ -74,6 +77,7 @@ class ControlUpgrade:
         self._empty.set()
         self._sweeping: asyncio.TimerHandle | None = None
         self._closing = False
+        self._stile = Turnstile(HANDSHAKES_AT_ONCE)
 
     @property
     def connections(self) -> int:
@@ -106,6 +110,7 @@ class ControlUpgrade:
             if request.headers.get("Upgrade", "").lower() != UPGRADE:
                 raise Malformed(f"missing or unknown upgrade: expected {UPGRADE}")
             initiation = _initiation(request.headers.get(HANDSHAKE_HEADER))
+            await self._stile.enter()
             tunnel = self._accept(request, initiation, challenge=_challenge())
         except HeadscaleError as error:
             return _refusal(error)
@@ -126,6 +131,7 @@ class ControlUpgrade:
             if socket.ws_protocol is None:
                 raise Malformed(f"expected the subprotocol {UPGRADE}")
             initiation = _initiation(request.query.get(HANDSHAKE_PARAMETER))
+            await self._stile.enter()
             tunnel = self._accept(request, initiation, challenge=None)
         except HeadscaleError as error:
             return await refuse_websocket(socket, str(error))
