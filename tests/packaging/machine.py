@@ -9,15 +9,12 @@ from tests.packaging.programs import run
 
 # Services get file systems and filters of their own: that takes mounts, and filters that the engine's would not let in.
 RIGHTS = ("--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined")
-PLACES = (
-    "--tmpfs",
-    "/run",
-    "--tmpfs",
-    "/run/lock",
-    "--tmpfs",
-    "/tmp",
-    "-v",
-    "/sys/fs/cgroup:/sys/fs/cgroup:ro",
+PLACES = ("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp")
+# systemd makes groups of its own: with version 1 the engine leaves it a hierarchy, with version 2 it needs the host's.
+CGROUPS = (
+    ("--cgroupns=host", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:rw")
+    if Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    else ("-v", "/sys/fs/cgroup:/sys/fs/cgroup:ro")
 )
 BOOT_S = 60
 
@@ -27,7 +24,8 @@ class Machine:
 
     def __init__(self, image: str) -> None:
         self.name = f"hs-{secrets.token_hex(4)}"
-        run("docker", "run", "--detach", "--name", self.name, "--network", "none", *RIGHTS, *PLACES, image)
+        alone = ("--detach", "--name", self.name, "--network", "none")
+        run("docker", "run", *alone, *RIGHTS, *PLACES, *CGROUPS, image)
         self.shell = ("docker", "exec", "--interactive", "--workdir", "/root", self.name, "bash")
 
     def boot(self) -> None:
