@@ -4,12 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from headscale.backup.making import make_backup
 from headscale.config import PostgresSettings
 from headscale.configdump import effective
-from headscale.configfile import BadConfig, load_config, read_config
-from headscale.errors import Unavailable
-from tests.builders import NOW
+from headscale.configfile import BadConfig, read_config
 
 WHOLE = """
 database:
@@ -109,12 +106,3 @@ def test_what_is_wrong_is_said_with_its_line(old: str, new: str, complaint: str)
 def test_sqlite_does_not_look_at_them() -> None:
     config = read_config(Path("/c.yaml"), WHOLE.replace("type: postgres", "type: sqlite"), {})
     assert config.postgres is None
-
-
-def test_no_backup_leaves_the_records_out(tmp_path: Path) -> None:
-    """An archive of the key alone would pass for one."""
-    file = tmp_path / "config.yaml"
-    file.write_text(WHOLE)
-    with pytest.raises(Unavailable, match="back that up and restore it with PostgreSQL's own tools"):
-        make_backup(load_config(file, {}), tmp_path / "archive", NOW)
-    assert not (tmp_path / "archive").exists()
