@@ -36,8 +36,8 @@ HANDSHAKE_HEADER: Final = "X-Tailscale-Handshake"
 
 # Connections at once of a machine that has not registered. A client has one, and for a moment the one before it.
 MAX_OF_A_STRANGER: Final = 8
-# In one turn of the event loop: some ten milliseconds, with what follows them.
-HANDSHAKES_AT_ONCE: Final = 4
+# In one turn of the event loop: some tens of milliseconds, with what follows them.
+HANDSHAKES_AT_ONCE: Final = 16
 # How often every connection is looked at for what takes too long: one timer for all of them.
 SWEEP_SECONDS: Final = 5.0
 # How long a shutdown waits for the last bytes to leave.

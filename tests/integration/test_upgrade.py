@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -27,7 +28,7 @@ from harness.clients.session import (
 )
 from headscale.clock import SystemClock
 from headscale.control.exchange import LOW_WATER_BYTES, TEXT_TYPE, Exchange
-from headscale.control.upgrade import ControlUpgrade
+from headscale.control.upgrade import HANDSHAKES_AT_ONCE, ControlUpgrade
 from headscale.errors import Malformed
 from headscale.keys import PrivateKey, generate_private_key, machine_key
 from headscale.ts2021.client import ClientConnection, Data
@@ -181,6 +182,31 @@ async def test_requests_run_side_by_side(site: Site) -> None:
         assert await poll.read() == b"holding"
         answers = await asyncio.gather(*(session.request("POST", "/", body=b"%d" % n) for n in range(20)))
         assert [answer.body for answer in answers] == [b"%d" % n for n in range(20)]
+
+
+async def test_a_crowd_is_taken_a_few_at_a_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a restart: in no turn of the loop are there more handshakes than are good for everybody else."""
+    taken: list[int] = []
+    turn, is_counting, accept = 0, True, site.upgrade._accept
+
+    def count() -> None:
+        nonlocal turn
+        turn += 1
+        if is_counting:
+            asyncio.get_running_loop().call_soon(count)
+
+    def noted(*words: object, **fields: object) -> object:
+        taken.append(turn)
+        return accept(*words, **fields)
+
+    monkeypatch.setattr(site.upgrade, "_accept", noted)
+    asyncio.get_running_loop().call_soon(count)
+    sessions = await asyncio.gather(*(site.dial(machine_key=generate_private_key()) for _ in range(60)))
+    is_counting = False
+    assert len(taken) == 60
+    assert max(Counter(taken).values()) <= HANDSHAKES_AT_ONCE
+    for session in sessions:
+        await session.close()
 
 
 async def test_a_cancelled_request_cancels_its_handler(site: Site) -> None:
