@@ -126,7 +126,7 @@ def bombs() -> dict[str, tuple[dict[str, str], Callable[[], Any]]]:
     }
 
 
-TURNS = 2
+TURNS = 3
 ROUTES = [
     ("POST", "/verify"),
     ("POST", "/ts2021"),
@@ -182,6 +182,7 @@ async def test_no_body_is_read_beyond_its_cap(stand: Stand, row: Row) -> None:
         answers={str(k): v for k, v in statuses.items()},
         slowest_s=slowest,
         grown_mib=grown,
+        rounds_mib=[round(each) for each in levels],
         **bird.figures,
     )
     assert not any(isinstance(status, int) and (status < 400 or status >= 500) for status in statuses), (
