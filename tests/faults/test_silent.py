@@ -34,6 +34,7 @@ from tests.faults.stand import Stand, Vitals
 HEAD_S, IDLE_S, STALLED_S, CUT_S = 30.0, 60.0, 60.0, 60.0
 # So much waits in the kernel when it takes no more; then what the server itself holds back takes so many changes.
 FULL, MORE = 40 * 1024, 100
+WARMS = 200
 STREAMS = 100
 PEERS = 40
 
@@ -211,6 +212,8 @@ async def a_reader_that_does_not_keep_up_is_cut(stand: Stand, row: Row, turn: as
         await (await stand.join(f"peer{number}", key)).close()
     async with canary(stand) as bird:
         mover = await stand.join("mover", key)
+        for number in range(WARMS):  # what changes cost without anybody slow
+            await mover.lite_update(endpoints=[f"198.51.100.{n}:{9_000 + number}" for n in range(250)])
         slow: list[tuple[socket.socket, Session]] = []
         for number in range(readers):
             client = await stand.join(f"slow{number}", key)
