@@ -34,7 +34,7 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def elsewhere(request: pytest.FixtureRequest) -> Mapping[str, str]:
+def somewhere(request: pytest.FixtureRequest) -> Mapping[str, str]:
     """With --database=postgres the variables of a server that has its records there, in a new database."""
     if request.config.getoption("--database") == "sqlite":
         return {}
@@ -45,9 +45,16 @@ def elsewhere(request: pytest.FixtureRequest) -> Mapping[str, str]:
 
 
 @pytest.fixture
-async def server(elsewhere: Mapping[str, str]) -> AsyncIterator[InProcessServer]:
+def in_a_file(request: pytest.FixtureRequest) -> None:
+    """For tests that look into SQLite's file or break it."""
+    if request.config.getoption("--database") != "sqlite":
+        pytest.skip("the records are in no file")
+
+
+@pytest.fixture
+async def server(somewhere: Mapping[str, str]) -> AsyncIterator[InProcessServer]:
     """A server of our own with an empty database; a client counts as gone after 0.3 s."""
-    settings = local_settings("127.0.0.1", ephemeral_timeout=EPHEMERAL_TIMEOUT, elsewhere=elsewhere)
+    settings = local_settings("127.0.0.1", ephemeral_timeout=EPHEMERAL_TIMEOUT, elsewhere=somewhere)
     made = InProcessServer(settings, grace=GRACE)
     await made.start()
     yield made

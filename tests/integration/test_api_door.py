@@ -170,6 +170,7 @@ async def test_a_use_is_noted(socket: Door, main: Door, key: str) -> None:
     assert datetime.now(UTC) - datetime.fromisoformat(seen) < timedelta(seconds=30)
 
 
+@pytest.mark.usefixtures("in_a_file")
 async def test_a_key_outlives_a_restart_and_is_kept_as_a_hash(server: InProcessServer) -> None:
     """With its number; neither the database nor the log ever has the secret."""
     async with doors_of(server) as (socket, main):

@@ -239,6 +239,7 @@ async def test_a_client_that_changes_changes_its_tokens(admin: Door, main: Door)
     assert (await main.v2("POST", "oauth/token", data={"client_secret": secret}))[0] == 200
 
 
+@pytest.mark.usefixtures("in_a_file")
 async def test_credentials_outlive_a_restart_as_hashes(server: InProcessServer) -> None:
     """Neither the database, nor the log, nor the audit log, nor a list ever has a secret."""
     async with doors_of(server) as (socket, main):

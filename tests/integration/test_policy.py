@@ -230,6 +230,7 @@ def spoil(settings: LocalSettings, policy_id: int) -> None:
         raw.execute("UPDATE policies SET data = ? WHERE id = ?", (BROKEN, policy_id))
 
 
+@pytest.mark.usefixtures("in_a_file")
 async def test_a_stored_policy_that_no_longer_loads_gives_way_to_the_one_before(
     call: Call, tailnet: Tailnet
 ) -> None:
@@ -251,6 +252,7 @@ async def test_a_stored_policy_that_no_longer_loads_gives_way_to_the_one_before(
     assert (await call("GET", "health"))[1] == {"databaseConnectivity": True}
 
 
+@pytest.mark.usefixtures("in_a_file")
 async def test_with_no_stored_policy_that_loads_nobody_is_let_in(call: Call, tailnet: Tailnet) -> None:
     """Rather than everybody."""
     one, _, _, _ = await pair(tailnet)

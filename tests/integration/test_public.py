@@ -47,6 +47,7 @@ async def test_a_key_is_for_clients_that_say_their_version(http: aiohttp.ClientS
         assert answer.status == 400
 
 
+@pytest.mark.usefixtures("in_a_file")
 async def test_health_is_that_of_the_database(
     http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
