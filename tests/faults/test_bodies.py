@@ -126,7 +126,7 @@ def bombs() -> dict[str, tuple[dict[str, str], Callable[[], Any]]]:
     }
 
 
-TURNS = 3
+TURNS = 4
 ROUTES = [
     ("POST", "/verify"),
     ("POST", "/ts2021"),
