@@ -23,6 +23,8 @@ from headscale.errors import HeadscaleError
 from tests.integration.fakes import Join, Tailnet, registered, until
 from tests.integration.test_import import Ran, headscale
 
+pytestmark = pytest.mark.usefixtures("in_a_file")  # PostgreSQL: test_postgres_backup
+
 DATABASE = "db.sqlite"
 
 

@@ -65,6 +65,7 @@ async def test_health_is_that_of_the_database(
         assert await answer.json() == {"status": "fail", "output": words, "checks": {"database": words}}
 
 
+@pytest.mark.usefixtures("in_a_file")
 async def test_health_warns_of_what_will_be_wrong_and_stays_200(
     server: InProcessServer, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
