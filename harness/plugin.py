@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import inspect
 import os
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -419,9 +418,7 @@ async def _database_of_its_own(records: "Postgres | None") -> Mapping[str, str]:
     """The variables of a server that keeps its records in a new database; none for one that has a file."""
     if records is None:
         return {}
-    name = f"hs{uuid.uuid4().hex}"
-    await asyncio.to_thread(records.create, name)
-    return records.variables(name)
+    return await asyncio.to_thread(records.variables_of_new)
 
 
 def _network_name(node: pytest.Item | pytest.Module, number: int) -> str:

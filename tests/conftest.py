@@ -1,4 +1,4 @@
-"""What every folder of tests knows: the rows of the bar (tests/bar.py)."""
+"""What every folder of tests knows: the rows of the bar (tests/bar.py), and PostgreSQL (tests/postgres.py)."""
 
 from tests.bar import (
     pytest_addoption,
@@ -9,8 +9,11 @@ from tests.bar import (
     row,
     rows,
 )
+from tests.postgres import own, postgres
 
 __all__ = [
+    "own",
+    "postgres",
     "pytest_addoption",
     "pytest_collection_modifyitems",
     "pytest_configure",

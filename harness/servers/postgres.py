@@ -8,6 +8,7 @@ import secrets
 import shutil
 import signal
 import tempfile
+import uuid
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -58,6 +59,12 @@ class Postgres:
             "HEADSCALE_DATABASE_POSTGRES_USER": USER,
             "HEADSCALE_DATABASE_POSTGRES_PASS": self.password,
         }
+
+    def variables_of_new(self) -> Mapping[str, str]:
+        """Of a server whose records are in a new database of its own."""
+        name = f"hs{uuid.uuid4().hex}"
+        self.create(name)
+        return self.variables(name)
 
     async def start(self) -> None:
         """Run it with the data that it has; returns when it answers."""

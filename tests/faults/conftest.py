@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -10,11 +9,9 @@ from typing import Any
 import pytest
 
 from benchmarks.load.processes import open_files
-from harness.errors import Missing
 from harness.servers.configuration import Configuration
 from harness.servers.local import local_settings
-from harness.servers.postgres import Postgres, start_postgres
-from harness.strict import unavailable
+from harness.servers.postgres import Postgres
 from tests.faults.stand import HOST, HOUR, ForkedServer, Nursery, Stand
 
 Stands = Callable[..., contextlib.AbstractAsyncContextManager[Stand]]
@@ -30,19 +27,12 @@ def nursery() -> Iterator[Nursery]:
 
 
 @pytest.fixture(scope="session")
-def shared_postgres(request: pytest.FixtureRequest) -> Iterator[Postgres | None]:
+def shared_postgres(request: pytest.FixtureRequest) -> Postgres | None:
     """For servers of `--database=postgres`; None for SQLite."""
     if request.config.getoption("--database") != "postgres":
-        yield None
-        return
-    with asyncio.Runner() as runner:
-        stack = AsyncExitStack()
-        try:
-            started = runner.run(start_postgres(stack))
-        except Missing as problem:
-            unavailable(str(problem))
-        yield started
-        runner.run(stack.aclose())
+        return None
+    started: Postgres = request.getfixturevalue("postgres")
+    return started
 
 
 @pytest.fixture
@@ -57,11 +47,7 @@ def stands(nursery: Nursery, shared_postgres: Postgres | None) -> Stands:
         files: dict[str, str] | None = None,
     ) -> AsyncIterator[Stand]:
         database = postgres or shared_postgres
-        elsewhere = {}
-        if database is not None:
-            name = f"db{uuid.uuid4().hex}"
-            await asyncio.to_thread(database.create, name)
-            elsewhere = dict(database.variables(name))
+        elsewhere = None if database is None else await asyncio.to_thread(database.variables_of_new)
         settings = local_settings(
             HOST,
             ephemeral_timeout=HOUR,

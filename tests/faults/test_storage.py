@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -13,7 +13,7 @@ from harness.clients.fake import MapStream
 from harness.errors import HarnessError, Missing
 from harness.servers.base import AdminRefused
 from harness.servers.faults import small_disk
-from harness.servers.postgres import Postgres, start_postgres
+from harness.servers.postgres import Postgres
 from harness.strict import unavailable
 from tests.bar import Row
 from tests.faults.conftest import Stands
@@ -25,18 +25,6 @@ NORMAL_S = 5.0
 END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'headscale'"
 
 Happens = Callable[[Postgres, float], Awaitable[None]]
-
-
-@pytest.fixture
-async def own() -> AsyncIterator[Postgres]:
-    """A PostgreSQL that this test may break."""
-    async with AsyncExitStack() as stack:
-        try:
-            started = await start_postgres(stack)
-        except Missing as problem:
-            unavailable(str(problem))
-        yield started
-        started.resume()
 
 
 async def fed(stand: Stand, streams: list[MapStream], name: str) -> int:

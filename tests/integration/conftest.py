@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -13,24 +13,11 @@ from harness.backends.network import Network
 from harness.errors import BuildFailed, Missing
 from harness.servers.inprocess import InProcessServer
 from harness.servers.local import local_settings
-from harness.servers.postgres import Postgres, start_postgres
+from harness.servers.postgres import Postgres
 from harness.strict import unavailable
 from tests.integration.chromium import Chromium
 from tests.integration.fakes import EPHEMERAL_TIMEOUT, GRACE, Enrolled, Join, Tailnet
 from tests.integration.people import Place, place
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL for all tests that want a database of their own on it."""
-    with asyncio.Runner() as runner:
-        stack = AsyncExitStack()
-        try:
-            started = runner.run(start_postgres(stack))
-        except Missing as problem:
-            unavailable(str(problem))
-        yield started
-        runner.run(stack.aclose())
 
 
 @pytest.fixture
@@ -39,9 +26,7 @@ def somewhere(request: pytest.FixtureRequest) -> Mapping[str, str]:
     if request.config.getoption("--database") == "sqlite":
         return {}
     postgres: Postgres = request.getfixturevalue("postgres")
-    name = f"hs{uuid.uuid4().hex}"
-    postgres.create(name)
-    return postgres.variables(name)
+    return postgres.variables_of_new()
 
 
 @pytest.fixture

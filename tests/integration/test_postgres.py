@@ -11,12 +11,10 @@ import aiohttp
 import pytest
 from sqlalchemy import Connection, text
 
-from harness.errors import Missing
 from harness.servers.base import AdminRefused
 from harness.servers.inprocess import InProcessServer
 from harness.servers.local import local_settings
-from harness.servers.postgres import Postgres, start_postgres
-from harness.strict import unavailable
+from harness.servers.postgres import Postgres
 from headscale.db.postgres import LOCK, with_null, without_null
 from headscale.errors import InDoubt, Unavailable
 from headscale.records import Insert, User
@@ -29,18 +27,6 @@ BOB = User(id=2, name="bob", created_at=NOW)
 # What is promised: an answer to whoever wants something meanwhile, and normal life after the return.
 ANSWERED_S = 10.0
 NORMAL_S = 5.0
-
-
-@pytest.fixture
-async def own() -> AsyncIterator[Postgres]:
-    """A PostgreSQL that this test may break."""
-    async with AsyncExitStack() as stack:
-        try:
-            started = await start_postgres(stack)
-        except Missing as problem:
-            unavailable(str(problem))
-        yield started
-        started.resume()
 
 
 @pytest.fixture
