@@ -90,6 +90,11 @@ class Reader:
         return subprocess.run(argv, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
 
 
+def typed(guide: Path) -> list[str]:
+    """All that a guide has somebody type: its `sh` blocks, in their order."""
+    return [block[2] for block in FENCE.finditer(guide.read_text()) if block[1] == "sh"]
+
+
 def with_commands(folder: Path, programs: Mapping[str, str]) -> dict[str, str]:
     """An environment in which these names are commands, each a line of sh; the folder is made for them."""
     folder.mkdir()

@@ -21,8 +21,8 @@ from harness.servers.process import ProcessServer
 from headscale.db import upgrading
 from tests.integration.fakes import EPHEMERAL_TIMEOUT
 from tests.integration.test_schema_upgrades import ALL, RELEASES
+from tests.reading import ROOT, typed, with_commands
 
-DOCS = Path(__file__).parents[2] / "docs"
 SERVICE = {"systemctl stop headscale", "systemctl start headscale", "systemctl restart headscale"}
 NAMED = "db.sqlite.before-upgrade-from-0.1.0-20260601T120000Z"
 
@@ -37,11 +37,8 @@ class Operator:
         self.said = ""
         self.installed: list[str] = []
         self.backups.mkdir()
-        (folder / "bin").mkdir()
-        command = folder / "bin" / "headscale"
-        command.write_text(f'#!/bin/sh\nexec {sys.executable} -m headscale.cli.main "$@"\n')
-        command.chmod(0o755)
-        self._path = command.parent
+        command = {"headscale": f'exec {sys.executable} -m headscale.cli.main "$@"'}
+        self._more = with_commands(folder / "bin", command)
 
     async def follow(self, block: str) -> None:
         """Each of these lines; what is no service's goes to one shell, until the next that is."""
@@ -73,7 +70,7 @@ class Operator:
             *("bash", "-euo", "pipefail", "-c", text),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env=environ(self.server.variables, {"PATH": f"{self._path}:{os.environ['PATH']}"}),
+            env=environ(self.server.variables, self._more),
         )
         async with asyncio.timeout(60):
             out, _ = await process.communicate()
@@ -90,7 +87,7 @@ async def operator(tmp_path: Path) -> AsyncIterator[Operator]:
 
 def blocks(guide: str) -> Iterator[str]:
     """What is to be typed, in order."""
-    found = re.findall(r"^```sh\n(.*?)^```", (DOCS / guide).read_text(), re.S | re.M)
+    found = typed(ROOT / "docs" / guide)
     assert found
     yield from found
 
