@@ -17,16 +17,17 @@ CGROUPS = (
     else ("-v", "/sys/fs/cgroup:/sys/fs/cgroup:ro")
 )
 BOOT_S = 60
+FOLDER = "/srv"
 
 
 class Machine:
-    """One that has booted. `shell` is what runs commands on it as root, in its home."""
+    """One that has booted. `shell` is what runs commands on it as root, in FOLDER."""
 
     def __init__(self, image: str) -> None:
         self.name = f"hs-{secrets.token_hex(4)}"
         alone = ("--detach", "--name", self.name, "--network", "none")
         run("docker", "run", *alone, *RIGHTS, *PLACES, *CGROUPS, image)
-        self.shell = ("docker", "exec", "--interactive", "--workdir", "/root", self.name, "bash")
+        self.shell = ("docker", "exec", "--interactive", "--workdir", FOLDER, self.name, "bash")
 
     def boot(self) -> None:
         """Until systemd says that everything has started."""
@@ -44,8 +45,8 @@ class Machine:
         return (done.stdout + ("" if check else done.stderr)).strip()
 
     def put(self, file: Path) -> None:
-        """Into root's home."""
-        run("docker", "cp", file, f"{self.name}:/root/{file.name}")
+        """Into FOLDER."""
+        run("docker", "cp", file, f"{self.name}:{FOLDER}/{file.name}")
 
     def state(self, unit: str) -> str:
         """As systemd calls it: active, inactive, failed."""
