@@ -11,25 +11,21 @@ from harness.differential.sides import Side
 from harness.wait import RECHECK_SECONDS, Budget
 
 
-async def compare_sides(
-    first: Side, second: Side, steps: Sequence[Step], known: Sequence[Known], *, budget: Budget = Budget.SYNC
-) -> Ruling:
-    """Do every step on both sides at once, and hold what still differs after the budget against the ledger."""
+async def compare_sides(first: Side, second: Side, steps: Sequence[Step], known: Sequence[Known]) -> Ruling:
+    """Do every step on both sides at once, and hold what still differs after Budget.SYNC against the ledger."""
     found: list[Difference] = []
     for number, step in enumerate(steps, start=1):
         await asyncio.gather(first.act(step), second.act(step))
-        found += await _settled(first, second, f"{number:02} {name_of(step)}", known, budget)
+        found += await _settled(first, second, f"{number:02} {name_of(step)}", known)
     return rule(found, known)
 
 
-async def _settled(
-    first: Side, second: Side, at: str, known: Sequence[Known], budget: Budget
-) -> Sequence[Difference]:
+async def _settled(first: Side, second: Side, at: str, known: Sequence[Known]) -> Sequence[Difference]:
     """What differs for longer than a change takes to be seen. Who reaches whom is asked once all else is the same.
 
     Two pictures in a row must be alike on each side, so that both are of what the step came to.
     """
-    deadline = asyncio.get_running_loop().time() + budget.seconds
+    deadline = asyncio.get_running_loop().time() + Budget.SYNC.seconds
     before: tuple[Look, Look] | None = None
     while True:
         looks = await _looks(first, second)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from itertools import combinations
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -108,8 +109,14 @@ class Side:
         return Look(plain, plain_nodes(nodes, names))
 
     async def reach(self) -> Mapping[str, bool]:
-        """Who reaches whom, now: services over TCP and UDP, and ICMP, by IPv4."""
+        """Who reaches whom, now: services over TCP and UDP, and ICMP, by IPv4.
+
+        Of any two one asks alone first: where both begin with each other at the same moment, both may lose their
+        handshake, and do so again each time they try, five seconds later.
+        """
         online = [client for client in self._clients.values() if client.status.state == "Running"]
+        greetings: list[Pair] = [(one, other.icmp()) for one, other in combinations(online, 2)]
+        await probe_matrix(greetings, within=NO_SECONDS, at_once=len(greetings) or 1)
         pairs: dict[Pair, str] = {}
         for prober in online:
             for peer in online:
