@@ -19,6 +19,8 @@ nox.options.error_on_missing_interpreters = os.environ.get("HARNESS_STRICT", "")
 PYTHONS = ["3.11", "3.13"]
 # What waits more than it works, or has nothing to do with its neighbours: a process for each core.
 BESIDE = ["-n", str(min(os.cpu_count() or 1, 4)), "--dist", "loadfile"]
+# What depends on time, real clients or a kernel is asked again, alone, when it fails (harness/again.py).
+AGAIN = ("python", "-m", "harness.again")
 CODE = ["headscale", "harness", "scenarios", "tests", "benchmarks", "noxfile.py"]
 
 
@@ -92,7 +94,7 @@ def integration(session: nox.Session) -> None:
         word for word in session.posargs if not word.startswith("-") and os.path.exists(word.split("::")[0])
     ]
     if paths:
-        session.run("pytest", *session.posargs)
+        session.run(*AGAIN, *session.posargs)
         return
     durations = ["--durations=0", "--durations-min=0.5"]
     may_be_empty = _may_be_empty(session)
@@ -100,7 +102,7 @@ def integration(session: nox.Session) -> None:
     failed = []
     for half in halves:  # the second one is worth knowing when the first one fails
         try:
-            session.run("pytest", *half, *durations, *session.posargs, success_codes=may_be_empty)
+            session.run(*AGAIN, *half, *durations, *session.posargs, success_codes=may_be_empty)
         except CommandFailed:
             failed.append(half[0])
     _photograph(session)
@@ -156,7 +158,7 @@ def faults(session: nox.Session) -> None:
     for run in runs:
         try:
             session.run(
-                "pytest", *run, success_codes=_may_be_empty(session), env={"HARNESS_TIME_SCALE": scale}
+                *AGAIN, *run, success_codes=_may_be_empty(session), env={"HARNESS_TIME_SCALE": scale}
             )
         except CommandFailed:
             failed += 1
@@ -185,10 +187,10 @@ def networks(session: nox.Session) -> None:
     """
     session.install("-e", ".[dev]")
     own = [f"tests/integration/test_{name}.py" for name in ("backends", "segments", "lab")]
-    session.run("pytest", *own, "-k", "netns")
+    session.run(*AGAIN, *own, "-k", "netns")
     names = ("networks", "routes", "exit_nodes", "auto_approval", "wireguard_peers")
     files = [f"scenarios/test_{name}.py" for name in names]
-    session.run("pytest", *files, "--backend=netns", *session.posargs)
+    session.run(*AGAIN, *files, "--backend=netns", *session.posargs)
 
 
 @nox.session
@@ -278,7 +280,7 @@ def packaging(session: nox.Session) -> None:
     """
     session.install("-e", ".[dev]")
     options = ("--backend=process", "--client-versions=newest", "--durations=0", "--durations-min=1")
-    session.run("pytest", "tests/packaging", *options, *session.posargs)
+    session.run(*AGAIN, "tests/packaging", *options, *session.posargs)
 
 
 @nox.session

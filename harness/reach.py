@@ -93,6 +93,11 @@ SURPRISES_SHOWN = 24
 class Unreached(AssertionError):
     """The matrix is not as expected; the text is the whole of it."""
 
+    def __init__(self, text: str, *, leaked: bool = False) -> None:
+        super().__init__(text)
+        self.leaked = leaked
+        """Whether anything was answered that should not be."""
+
 
 async def probe_matrix(
     pairs: Iterable[Pair], *, within: float, at_once: int = AT_ONCE, wanted: Wanted | None = None
@@ -246,7 +251,8 @@ def _demand(wanted: Mapping[Pair, bool], seen: Mapping[Pair, Probe], when: str) 
     wrong = {pair for pair, want in wanted.items() if not _as_wanted(want, seen[pair])}
     if wrong:
         raise Unreached(
-            f"{len(wrong)} of {len(wanted)} pairs are not as expected {when}\n{table(wanted, seen)}"
+            f"{len(wrong)} of {len(wanted)} pairs are not as expected {when}\n{table(wanted, seen)}",
+            leaked=any(not wanted[pair] for pair in wrong),
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import pytest
 
+from harness.again import LEAKS
 from harness.errors import Unsupported
 from harness.masking import masked
 
@@ -25,6 +26,8 @@ REACH: Final = pytest.StashKey[Mapping[str, Any]]()
 EVIDENCE: Final = pytest.StashKey[Path]()
 ON_REPORTS: Final = "harness"
 """The attribute of pytest's reports in which all this travels."""
+LEAKED: Final = "leaked"
+"""The same for whether a packet passed that should not: what harness.reach and others raise has this attribute."""
 REASON_SHOWN: Final = 400
 
 
@@ -55,6 +58,7 @@ class Reporter:
         self._seconds: dict[str, float] = {}
         self._worst: dict[str, tuple[str, str]] = {}
         self._counted = 0
+        self._leaks: set[str] = set()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -64,6 +68,7 @@ class Reporter:
         report = yield
         if report.failed:
             item.stash.setdefault(FAILURE, report)
+            setattr(report, LEAKED, call.excinfo is not None and getattr(call.excinfo.value, "leaked", False))
         if not is_scenario(item):
             return report
         if call.when == "setup":
@@ -81,6 +86,8 @@ class Reporter:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """When the last part of a scenario is over, write its line."""
+        if getattr(report, LEAKED, False):
+            self._leaks.add(report.nodeid)
         told: Mapping[str, Any] | None = getattr(report, ON_REPORTS, None)
         if told is None or hasattr(self._config, "workerinput"):
             return
@@ -115,6 +122,12 @@ class Reporter:
             reach=told.get("reach"),
         )
         append(self._folder / FILE, result)
+
+    def pytest_sessionfinish(self) -> None:
+        """Keep which tests saw a packet pass that should not, for harness.again."""
+        cache = getattr(self._config, "cache", None)
+        if self._leaks and cache is not None and not hasattr(self._config, "workerinput"):
+            cache.set(LEAKS, sorted(self._leaks))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Write the matrix, and say where it is."""

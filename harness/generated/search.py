@@ -21,12 +21,19 @@ TWIN_FAILS = "its twin on fakes is wrong too: the server tells clients something
 TWIN_HOLDS = "its twin on fakes is as it should be: it is a matter of time, of packets, or of a client"
 ONLY_TWIN = "on fakes, after another such tailnet was wrong on real clients too"
 
+REASON_LINES = 40
+
 Keep = Callable[[Built, Outcome], Awaitable[None]]
 """Takes the evidence of a failure, while everything still runs."""
 
 
 class Mismatch(AssertionError):
     """A tailnet is not what its policy says; the text is the whole of it."""
+
+    def __init__(self, text: str, *, leaked: bool) -> None:
+        super().__init__(text)
+        self.leaked = leaked
+        """Whether anything passed that should not, or somebody sees whom they should not."""
 
 
 @dataclass
@@ -55,9 +62,14 @@ class Figures:
             f"{len(self.seconds)} generated tailnets on real clients, in {sum(self.seconds):.0f} s\n"
             f"each with its server, from joining to leaving: {summary(self.seconds)}\n"
             f"{sum(self.pairs)} pairs by packets, {sum(self.answered)} of them answered\n"
-            f"{len(self.restarts)} tailnets were built anew\n"
+            f"{len(self.restarts)} tailnets were built anew{self._reasons()}\n"
             f"{len(self.mended)} clients were started anew for a known fault of theirs: {self._releases()}\n"
         )
+
+    def _reasons(self) -> str:
+        """Why, each in its first lines: the plan at a reason's end is long."""
+        shown = [line for why in self.restarts for line in ["", *why.splitlines()[:REASON_LINES]]]
+        return ":" + "\n  ".join(shown) if shown else ""
 
     def _releases(self) -> str:
         """Those of the mended, with how often."""
@@ -93,7 +105,7 @@ class Search:
         """Raise Mismatch when the plan is not what its policy says, with the table and what its twin does."""
         outcome, remark = self._runner.run(self._try(plan))
         if outcome.wrong:
-            raise Mismatch(f"{remark}\n{outcome.told()}")
+            raise Mismatch(f"{remark}\n{outcome.told()}", leaked=not outcome.only_silent)
 
     async def _try(self, plan: Plan) -> tuple[Outcome, str]:
         capabilities = [release.capability for release in self._releases]
