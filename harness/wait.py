@@ -69,7 +69,7 @@ BUDGETS: Mapping[Budget, float] = {
     Budget.RECONNECT: 60.0,
     Budget.POLICY: 10.0,
     Budget.CLOSE: 3.0,
-    Budget.MATRIX: 8.0,
+    Budget.MATRIX: 16.0,
     Budget.CERTIFICATE: 60.0,
     Budget.RECORDS: 5.0,
     Budget.HOLD: 3.0,
