@@ -20,8 +20,8 @@ from headscale.api.server import mount_api, serve_api
 from headscale.certificates.publisher import Publisher
 from headscale.certificates.start import publisher_of
 from headscale.clock import Clock, SystemClock
-from headscale.config import Challenge, Config, EmbeddedDERP, TLSFiles
-from headscale.configfile import load_config
+from headscale.config.file import load_config
+from headscale.config.settings import Challenge, Config, EmbeddedDERP, TLSFiles
 from headscale.console.console import Console
 from headscale.console.sessions import Sessions as ConsoleSessions
 from headscale.control.asks import NodeAsks

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from headscale.config import Listen
+from headscale.config.settings import Listen
 from headscale.derp.stun import StunProtocol
 from headscale.errors import Unavailable
 from headscale.proxies import HEADERS, Network, client_of

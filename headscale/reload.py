@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 
 from headscale import logs
-from headscale.config import Config
+from headscale.config.settings import Config
 from headscale.errors import HeadscaleError
 from headscale.login.oidc.signin import SignIn
 from headscale.sources.policy import PolicySource

@@ -14,8 +14,8 @@ from harness.errors import Unsupported
 from harness.servers.local import LocalSettings, remove_data
 from harness.servers.rest import RestAdmin
 from headscale.app import App, running
-from headscale.config import Config
-from headscale.configfile import load_config
+from headscale.config.file import load_config
+from headscale.config.settings import Config
 
 
 class InProcessServer(RestAdmin):

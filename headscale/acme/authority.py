@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from headscale import __version__
-from headscale.config import ACMESettings, Challenge
+from headscale.config.settings import ACMESettings, Challenge
 from headscale.errors import Unavailable
 from headscale.files import replace_file
 

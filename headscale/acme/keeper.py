@@ -22,7 +22,7 @@ from headscale import tls
 from headscale.acme.answers import Answers
 from headscale.acme.authority import Issued, obtain
 from headscale.clock import Clock
-from headscale.config import ACMESettings
+from headscale.config.settings import ACMESettings
 from headscale.errors import HeadscaleError, Unavailable
 from headscale.files import replace_file
 

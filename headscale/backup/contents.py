@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from headscale.config import Config, PolicyMode
+from headscale.config.settings import Config, PolicyMode
 
 DATABASE: Final = "database"
 CONFIGURATION: Final = "configuration"

@@ -9,7 +9,7 @@ from pathlib import Path
 from headscale import __version__
 from headscale.backup.archive import FORMAT, Manifest, described, write_archive
 from headscale.backup.contents import CONFIGURATION, DATABASE, NAMES, places
-from headscale.config import Config
+from headscale.config.settings import Config
 from headscale.db.copying import check_sqlite, copy_sqlite
 from headscale.db.transfer import save_postgres
 from headscale.errors import Malformed, Unavailable

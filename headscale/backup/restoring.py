@@ -13,7 +13,7 @@ from typing import Final
 
 from headscale.backup.archive import Manifest, unpack
 from headscale.backup.contents import BESIDE, CONFIGURATION, DATABASE, NAMES, places
-from headscale.config import Config
+from headscale.config.settings import Config
 from headscale.db.copying import check_sqlite
 from headscale.db.database import take_lock
 from headscale.db.transfer import put_in_postgres

@@ -7,7 +7,7 @@ import signal
 from typing import Final
 
 from headscale.certificates.publisher import PublishFailed
-from headscale.config import DNSCommand
+from headscale.config.settings import DNSCommand
 
 OUTPUT_MAX_BYTES: Final = 4096
 _CHUNK_BYTES: Final = 4096

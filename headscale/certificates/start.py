@@ -5,7 +5,7 @@ from pathlib import Path
 from headscale.certificates.command import CommandNameserver
 from headscale.certificates.publisher import Nameserver, Publisher
 from headscale.clock import Clock
-from headscale.config import Certificates, DNSCommand
+from headscale.config.settings import Certificates, DNSCommand
 from headscale.errors import Unavailable
 
 

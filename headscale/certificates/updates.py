@@ -16,7 +16,7 @@ import dns.tsig
 import dns.update
 
 from headscale.certificates.publisher import PublishFailed
-from headscale.config import DNSUpdates
+from headscale.config.settings import DNSUpdates
 
 # Resolvers may keep a value for so long while an authority asks for another one at the same name.
 TTL_S: Final = 60

@@ -8,8 +8,8 @@ import click
 
 from headscale.cli.framework import Command, Failed, Group, session
 from headscale.cli.output import show
-from headscale.configfile import BadConfig, config_text, find_config, read_config
-from headscale.configmigrate import migrate
+from headscale.config.file import BadConfig, config_text, find_config, read_config
+from headscale.config.migrate import migrate
 from headscale.errors import Malformed
 from headscale.files import replace_file
 

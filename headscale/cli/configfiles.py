@@ -1,6 +1,6 @@
 """The files that a configuration names, read as the server reads them when it starts."""
 
-from headscale.config import Config
+from headscale.config.settings import Config
 
 
 def check_sources(config: Config) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from headscale.cli.framework import Command, session
 from headscale.cli.output import machine
-from headscale.configfile import BadConfig
+from headscale.config.file import BadConfig
 
 if TYPE_CHECKING:
     from headscale.doctor.findings import Finding

@@ -7,7 +7,7 @@ import click
 
 from headscale.cli.framework import Command, Failed, session
 from headscale.cli.output import show
-from headscale.configdump import effective
+from headscale.config.dump import effective
 from headscale.files import replace_file
 
 

@@ -17,7 +17,7 @@ import click
 from headscale.errors import HeadscaleError
 
 if TYPE_CHECKING:
-    from headscale.config import Config
+    from headscale.config.settings import Config
 
 FORMATS: Final = ("json", "json-line", "yaml")
 
@@ -33,7 +33,7 @@ class Session:
 
     def config(self) -> "Config":
         """The configuration in force."""
-        from headscale.configfile import load_config  # not every command has a use for it
+        from headscale.config.file import load_config  # not every command has a use for it
 
         return load_config(self.config_path)
 
@@ -183,7 +183,7 @@ def run(root: click.Group) -> None:
             print(problem.ctx.get_usage(), file=sys.stderr)  # noqa: T201
         sys.exit(flags.trouble)
     except (Failed, HeadscaleError) as problem:
-        from headscale.configfile import BadConfig
+        from headscale.config.file import BadConfig
 
         bad_config = "the configuration cannot be used:\n" if isinstance(problem, BadConfig) else ""
         _complain(f"{bad_config}{problem}", flags.output)

@@ -13,7 +13,7 @@ from headscale.cli.client import Refused, call
 from headscale.cli.framework import Command, Failed, session
 from headscale.cli.output import show
 from headscale.cli.reach import Server
-from headscale.config import Config
+from headscale.config.settings import Config
 
 _UNSPECIFIED: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104
 

@@ -11,7 +11,7 @@ import click
 from headscale.cli.framework import Command, Failed, session
 from headscale.cli.output import machine
 from headscale.clock import SystemClock
-from headscale.config import Config, PolicyMode
+from headscale.config.settings import Config, PolicyMode
 
 if TYPE_CHECKING:  # half of the server: other commands do not wait for it
     from rich.status import Status

@@ -72,7 +72,7 @@ def configtest() -> None:
     """Check the configuration and change nothing."""
     from headscale.cli.configfiles import check_sources
     from headscale.cli.policy import check_file
-    from headscale.config import PolicyMode
+    from headscale.config.settings import PolicyMode
 
     found = session().config()
     if found.policy.mode is PolicyMode.FILE and found.policy.path is not None:

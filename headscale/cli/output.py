@@ -69,7 +69,7 @@ def moment(text: str | None) -> str:
 
 def lifetime(text: str) -> timedelta:
     """What `--expiration` says; raises a usage error."""
-    from headscale.configvalues import parse_long_duration
+    from headscale.config.values import parse_long_duration
 
     try:
         return parse_long_duration(text)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from headscale.cli.framework import Failed
-from headscale.config import Config
+from headscale.config.settings import Config
 
 ADDRESS_HELP: Final = "expected for example headscale.example.com or https://headscale.example.com:8443"
 

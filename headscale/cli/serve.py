@@ -12,7 +12,7 @@ import click
 
 from headscale import __version__, logs
 from headscale.app import App, running
-from headscale.config import Config
+from headscale.config.settings import Config
 from headscale.supervisor import Supervisor, forget, supervisor
 
 log = logging.getLogger(__name__)

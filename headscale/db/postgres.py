@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from headscale.config import PostgresSettings
+from headscale.config.settings import PostgresSettings
 from headscale.db import tables
 from headscale.db.database import Database
 from headscale.db.migrate import bring_up, newest

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Table, delete, insert, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from headscale.config import PostgresSettings
+from headscale.config.settings import PostgresSettings
 from headscale.db import tables
 from headscale.db.copying import copy_sqlite
 from headscale.db.database import Database, open_sqlite

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from headscale.configfile import BadConfig
+from headscale.config.file import BadConfig
 from headscale.doctor.findings import Case, Finding, failed, passed, warned
 
 

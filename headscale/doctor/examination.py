@@ -5,7 +5,7 @@ import logging
 from typing import Final
 
 from headscale.clock import Clock, SystemClock
-from headscale.config import Config
+from headscale.config.settings import Config
 from headscale.db.inspection import inspect_sqlite
 from headscale.doctor.addresses import check_addresses
 from headscale.doctor.certificate import check_certificate

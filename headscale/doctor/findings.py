@@ -8,7 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from headscale.clock import Clock
-from headscale.config import Config
+from headscale.config.settings import Config
 from headscale.db.inspection import Inspection
 
 

@@ -1,6 +1,6 @@
 """The policy: it can be used, its own tests pass, and everybody in it exists."""
 
-from headscale.config import PolicyMode
+from headscale.config.settings import PolicyMode
 from headscale.doctor.findings import Case, Finding, failed, passed, skipped, warned
 from headscale.errors import HeadscaleError
 from headscale.policy.aliases import UserName, fold_login

@@ -45,7 +45,7 @@ class Answer:
 
 
 def parts_of(url: str) -> SplitResult:
-    """A URL that `configfile` or the command line has checked."""
+    """A URL that the reader of the configuration or the command line has checked."""
     return urlsplit(url if "://" in url else f"https://{url}")
 
 

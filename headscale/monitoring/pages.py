@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from headscale import __version__
-from headscale.configdump import effective
+from headscale.config.dump import effective
 from headscale.errors import Malformed
 from headscale.login.pending import PREFIX
 from headscale.mapper.view import packet_filter, peers_of, ssh_policy

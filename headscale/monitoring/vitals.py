@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import Protocol
 
 from headscale.clock import Clock
-from headscale.config import Config
+from headscale.config.settings import Config
 from headscale.counts import Counts
 from headscale.errors import Malformed, NotFound
 from headscale.login.pending import PendingLogins

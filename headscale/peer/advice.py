@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from headscale.config import Config, PolicyMode
+from headscale.config.settings import Config, PolicyMode
 from headscale.errors import HeadscaleError
 from headscale.keyfiles import read_key
 from headscale.keys import PrivateKey

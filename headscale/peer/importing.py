@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from headscale.config import Config
+from headscale.config.settings import Config
 from headscale.db.copying import copy_sqlite
 from headscale.db.database import Database, open_sqlite, take_lock
 from headscale.db.transfer import opened, save_postgres

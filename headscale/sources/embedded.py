@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from cryptography import x509
 
 from headscale import tls
-from headscale.config import Config
+from headscale.config.settings import Config
 from headscale.derp.regions import EmbeddedRegion, embedded_region
 from headscale.tailcfg.derpmap import DERPRegion
 

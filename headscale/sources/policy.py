@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from headscale.config import PolicyMode, PolicySettings
+from headscale.config.settings import PolicyMode, PolicySettings
 from headscale.errors import HeadscaleError, Malformed
 from headscale.policy.compiled import Compiled
 from headscale.policy.complaints import PolicyRefused

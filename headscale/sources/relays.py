@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from headscale.config import DerpSources
+from headscale.config.settings import DerpSources
 from headscale.derp.fetch import MapCache, fetch, shown
 from headscale.derp.regions import MAX_SOURCE_BYTES, Regions, merge, parse, parse_json, spread
 from headscale.errors import HeadscaleError, Malformed, Unavailable

@@ -7,8 +7,8 @@ from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any, Final
 
-from headscale.configdns import NO_NAMESERVER, is_nameserver
-from headscale.configkeys import CHOOSABLE
+from headscale.config.dns import NO_NAMESERVER, is_nameserver
+from headscale.config.keys import CHOOSABLE
 from headscale.errors import Conflict, Malformed
 from headscale.records import Choices, DNSSettings, Preferences, TailnetSettings, Update
 from headscale.sources.extrarecords import domain_name

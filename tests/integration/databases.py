@@ -10,7 +10,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 
 from harness.servers.postgres import Postgres
-from headscale.config import PostgresSettings
+from headscale.config.settings import PostgresSettings
 from headscale.db.database import Database, open_sqlite
 from headscale.db.postgres import open_postgres
 
@@ -73,7 +73,7 @@ class OnServer:
             f"password={its.password!r}, ssl={its.ssl!r})"
         )
         module, call = "headscale.db.postgres", f"open_postgres({settings})"
-        return _program(module, call, ("from headscale.config import PostgresSettings", *lines))
+        return _program(module, call, ("from headscale.config.settings import PostgresSettings", *lines))
 
 
 def _program(module: str, call: str, lines: tuple[str, ...]) -> str:

@@ -26,7 +26,7 @@ from harness.strict import unavailable
 from headscale.acme.authority import ACCOUNT
 from headscale.acme.keeper import CHALLENGES, Keeper
 from headscale.clock import ManualClock, SystemClock
-from headscale.config import ACMESettings, Challenge, Listen
+from headscale.config.settings import ACMESettings, Challenge, Listen
 from tests.integration.fakes import PATIENCE_S, registered, until
 
 HOST = "127.0.0.1"

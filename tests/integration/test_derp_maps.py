@@ -15,7 +15,7 @@ from harness.servers.inprocess import config_of
 from harness.servers.local import LocalSettings, local_settings, remove_data
 from harness.servers.rest import RestAdmin
 from headscale.app import running
-from headscale.config import DerpSources
+from headscale.config.settings import DerpSources
 from headscale.derp.fetch import REDIRECTS_MAX, fetch
 from headscale.derp.regions import MAX_SOURCE_BYTES
 from headscale.errors import HeadscaleError

@@ -19,8 +19,8 @@ import trustme
 from harness.servers.inprocess import InProcessServer
 from harness.servers.local import local_settings
 from headscale.clock import SystemClock
-from headscale.config import Config
-from headscale.configfile import load_config
+from headscale.config.file import load_config
+from headscale.config.settings import Config
 from headscale.db.database import open_sqlite
 from headscale.db.inspection import inspect_sqlite, open_to_look
 from headscale.db.migrate import newest

@@ -19,8 +19,8 @@ from aiohttp import web
 from harness.ports import free_port
 from headscale import tls
 from headscale.clock import ManualClock, SystemClock
-from headscale.config import Config, DerpSources
-from headscale.configfile import load_config
+from headscale.config.file import load_config
+from headscale.config.settings import Config, DerpSources
 from headscale.derp.stun import StunProtocol
 from headscale.doctor import relays, surroundings
 from headscale.doctor.certificate import check_certificate

@@ -16,7 +16,7 @@ from harness.servers.inprocess import InProcessServer, config_of
 from harness.servers.local import LocalSettings, local_settings, remove_data
 from headscale.api.v1.policy import TEXT_MAX_BYTES
 from headscale.app import App, running
-from headscale.config import PolicyMode, PolicySettings
+from headscale.config.settings import PolicyMode, PolicySettings
 from headscale.errors import Malformed, Unavailable
 from headscale.sources.policy import NOT_HERE
 from tests.integration.fakes import EPHEMERAL_TIMEOUT, PATIENCE_S, Enrolled, Tailnet, until

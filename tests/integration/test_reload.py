@@ -14,7 +14,7 @@ from harness.clients.fake import FakeClient, MapStream
 from harness.servers.configuration import Configuration
 from harness.servers.local import local_settings
 from harness.servers.process import ProcessServer
-from headscale.config import Config
+from headscale.config.settings import Config
 from headscale.reload import AT_START
 from tests.integration.fakes import PATIENCE_S, registered, until
 

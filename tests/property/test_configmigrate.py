@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from headscale.configkeys import REMOVED
-from headscale.configmigrate import DROPPED, PREFIXES, RENAMED, migrate
+from headscale.config.keys import REMOVED
+from headscale.config.migrate import DROPPED, PREFIXES, RENAMED, migrate
 
 OTHER = {  # keys that stay, in sections that get new neighbours
     "server_url": "https://hs.example",

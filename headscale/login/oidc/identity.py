@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from headscale.config import OIDCProvider
-from headscale.configoidc import plain_issuer
+from headscale.config.oidc import plain_issuer
+from headscale.config.settings import OIDCProvider
 from headscale.errors import Refused, Unavailable
 
 SUBJECT_MAX: Final = 255  # OpenID Connect Core 1.0, section 2: ASCII characters

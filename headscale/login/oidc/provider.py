@@ -19,7 +19,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from headscale.clock import Clock
-from headscale.config import OIDCProvider
+from headscale.config.settings import OIDCProvider
 from headscale.errors import Refused, Unavailable
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from headscale.clock import Clock
-from headscale.configoidc import plain_issuer
+from headscale.config.oidc import plain_issuer
 from headscale.errors import HeadscaleError, Refused, Unavailable
 from headscale.login.oidc.identity import check_again
 from headscale.login.oidc.provider import Provider

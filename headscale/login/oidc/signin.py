@@ -19,7 +19,7 @@ from urllib.parse import urlencode, urlsplit
 from aiohttp import web
 
 from headscale.clock import Clock
-from headscale.config import OIDCProvider
+from headscale.config.settings import OIDCProvider
 from headscale.errors import HeadscaleError, Malformed, NotFound, Refused
 from headscale.login.oidc.attempts import LIFETIME, Attempts, nonce_of
 from headscale.login.oidc.errands import KINDS, Errand, Errands

@@ -262,7 +262,7 @@ def revision_in(dump: str) -> str:
 
 def keep_postgres(folder: Path, url: str) -> None:
     """As pg_dump's, without what it says to psql."""
-    from headscale.config import PostgresSettings
+    from headscale.config.settings import PostgresSettings
     from headscale.db.postgres import open_postgres
 
     its = urlsplit(url)

@@ -8,7 +8,7 @@ import pytest
 
 from headscale.certificates.command import OUTPUT_MAX_BYTES, CommandNameserver
 from headscale.certificates.publisher import PublishFailed
-from headscale.config import DNSCommand
+from headscale.config.settings import DNSCommand
 
 BUDGET_S = 10.0
 

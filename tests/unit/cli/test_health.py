@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from headscale.cli.health import listener_url
-from headscale.configfile import read_config
+from headscale.config.file import read_config
 
 
 @pytest.mark.parametrize(

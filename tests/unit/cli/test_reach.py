@@ -8,7 +8,7 @@ import pytest
 
 from headscale.cli.framework import Failed
 from headscale.cli.reach import NoServer, Server, server_of
-from headscale.config import Config, Listen
+from headscale.config.settings import Config, Listen
 from tests.builders import SETTINGS
 
 KEY = "hskey-api-000102030405-" + "a" * 64

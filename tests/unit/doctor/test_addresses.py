@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headscale.clock import ManualClock
-from headscale.config import Config, Listen
+from headscale.config.settings import Config, Listen
 from headscale.db.inspection import Inspection
 from headscale.doctor import addresses as module
 from headscale.doctor.addresses import check_addresses, local_routes

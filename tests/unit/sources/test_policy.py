@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from headscale.clock import ManualClock
-from headscale.config import PolicyMode, PolicySettings
+from headscale.config.settings import PolicyMode, PolicySettings
 from headscale.errors import Malformed
 from headscale.policy.complaints import PolicyRefused
 from headscale.records import PolicyText, Write

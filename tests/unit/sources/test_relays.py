@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from headscale.clock import ManualClock
-from headscale.config import DerpSources
+from headscale.config.settings import DerpSources
 from headscale.derp.fetch import MapCache
 from headscale.errors import Malformed, Unavailable
 from headscale.records import Write

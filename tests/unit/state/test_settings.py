@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headscale.configkeys import CHOOSABLE, KEYS
+from headscale.config.keys import CHOOSABLE, KEYS
 from headscale.errors import Conflict, Malformed
 from headscale.records import Choices, DNSSettings, TailnetSettings, Update
 from headscale.state.settings import choose, configure, in_force

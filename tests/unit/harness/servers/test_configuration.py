@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from harness.servers.configuration import FILE, Configuration, nested
-from headscale.configfile import load_config
+from headscale.config.file import load_config
 
 
 def test_keys_with_dots_are_sections() -> None:

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from headscale.config import Config, DerpSources, Listen, PolicyMode, PolicySettings
-from headscale.configfile import (
+from headscale.config.file import (
     BadConfig,
     default_data_dir,
     default_socket,
     find_config,
     load_config,
 )
-from headscale.configkeys import KEYS, REMOVED, variable_of
+from headscale.config.keys import KEYS, REMOVED, variable_of
+from headscale.config.settings import Config, DerpSources, Listen, PolicyMode, PolicySettings
 from headscale.records import Allocation
 from headscale.tailcfg.dns import DNSRecord
 
-EXAMPLE = Path(__file__).parent.parent / "data" / "peer-config-example.yaml"
+EXAMPLE = Path(__file__).parents[2] / "data" / "peer-config-example.yaml"
 Load = Callable[..., Config]
 
 

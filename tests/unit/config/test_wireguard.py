@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from headscale.config import Config
-from headscale.configdump import effective
-from headscale.configfile import BadConfig, load_config
+from headscale.config.dump import effective
+from headscale.config.file import BadConfig, load_config
+from headscale.config.settings import Config
 from headscale.tailcfg.hostinfo import Location
 
 KEY = base64.b64encode(bytes(range(32))).decode()

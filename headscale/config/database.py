@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from headscale.config import PostgresSettings
+from headscale.config.settings import PostgresSettings
 
 PORT_MAX: Final = 65535
 PASS_PATH: Final = "database.postgres.pass_path"  # noqa: S105

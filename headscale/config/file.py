@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from headscale.config import (
+from headscale.config.acme import acme
+from headscale.config.certificates import certificates
+from headscale.config.database import postgres, sqlite_path
+from headscale.config.dns import dns_settings, extra_records_path
+from headscale.config.keys import CHOOSABLE, KEYS, OTHER_PREFIXES, OTHER_VARIABLES, REMOVED, variable_of
+from headscale.config.oidc import oidc_providers, plain_issuer, role_mappings
+from headscale.config.settings import (
     LOGIN_LIFETIME,
     LOGINS_MAX,
     Config,
@@ -27,14 +33,8 @@ from headscale.config import (
     PolicySettings,
     TLSFiles,
 )
-from headscale.configacme import acme
-from headscale.configcertificates import certificates
-from headscale.configdatabase import postgres, sqlite_path
-from headscale.configdns import dns_settings, extra_records_path
-from headscale.configkeys import CHOOSABLE, KEYS, OTHER_PREFIXES, OTHER_VARIABLES, REMOVED, variable_of
-from headscale.configoidc import oidc_providers, plain_issuer, role_mappings
-from headscale.configvalues import read_value
-from headscale.configwireguard import wireguard_peers
+from headscale.config.values import read_value
+from headscale.config.wireguard import wireguard_peers
 from headscale.errors import Malformed
 from headscale.proxies import Network, parse_proxy
 from headscale.records import Allocation, TailnetSettings

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headscale.configfile import BadConfig, load_config
+from headscale.config.file import BadConfig, load_config
 from headscale.records import Role, RoleMapping
 
 BEGIN = """

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from headscale.configdump import MASK, effective, without_password
-from headscale.configfile import load_config
-from headscale.configkeys import KEYS
+from headscale.config.dump import MASK, effective, without_password
+from headscale.config.file import load_config
+from headscale.config.keys import KEYS
 
 FULL = """
 server_url: https://vpn.example.com

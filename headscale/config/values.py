@@ -11,8 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from headscale.config import Listen
-from headscale.configkeys import Key, Kind
+from headscale.config.keys import Key, Kind
+from headscale.config.settings import Listen
 from headscale.errors import Malformed
 
 PORT_MAX: Final = 65535

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from headscale.config import PostgresSettings
-from headscale.configdump import effective
-from headscale.configfile import BadConfig, read_config
+from headscale.config.dump import effective
+from headscale.config.file import BadConfig, read_config
+from headscale.config.settings import PostgresSettings
 
 WHOLE = """
 database:

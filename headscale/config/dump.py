@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from headscale.config import (
+from headscale.config.settings import (
     ACMESettings,
     Certificates,
     Config,

@@ -1,4 +1,4 @@
-"""What the operator decided, as frozen values. How a file and the environment become one: `configfile`."""
+"""What the operator decided, as frozen values. How a file and the environment become one: `headscale.config.file`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

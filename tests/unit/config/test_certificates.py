@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from headscale.config import Certificates, DNSCommand, DNSUpdates
-from headscale.configfile import BadConfig, load_config
+from headscale.config.file import BadConfig, load_config
+from headscale.config.settings import Certificates, DNSCommand, DNSUpdates
 
 SECRET = "c2VjcmV0LXNlY3JldC1zZWNyZXQ="
 UPDATES = f"""\
@@ -182,7 +182,7 @@ def test_a_secret_that_may_not_be_read_keeps_no_command_from_working(
     def denied(path: Path) -> str:
         raise PermissionError
 
-    monkeypatch.setattr("headscale.configcertificates._read", denied)
+    monkeypatch.setattr("headscale.config.certificates._read", denied)
     made = load(UPDATES.replace(f"tsig_secret: {SECRET}", "tsig_secret_path: tsig"))
     assert made is not None
     assert isinstance(made.backend, DNSUpdates)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from headscale.config import Certificates, DNSCommand, DNSUpdates
-from headscale.configdns import Values
+from headscale.config.dns import Values
+from headscale.config.settings import Certificates, DNSCommand, DNSUpdates
 from headscale.sources.extrarecords import domain_name
 
 SECTION: Final = "dns.certificates"

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Final
 
-from headscale.config import ACMESettings, Challenge, Listen
-from headscale.configdns import Values
+from headscale.config.dns import Values
+from headscale.config.settings import ACMESettings, Challenge, Listen
 from headscale.sources.extrarecords import domain_name
 
 DIRECTORY: Final = "https://acme-v02.api.letsencrypt.org/directory"

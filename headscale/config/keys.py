@@ -3,7 +3,7 @@
 The names are the peer's (0.29 and 0.30), so that its files work here; `data_dir`, `metrics.per_node`,
 `node.device_approval`, `clients.latest_version`, `derp.server.tls_listen_addr`, all of `dns.certificates`, and
 `oidc.name`, `oidc.groups_claim`, `oidc.groups_in_policy`, `oidc.roles`, `oidc.recheck_interval` and `oidc.others` are
-ours. Kinds are checked by `configvalues`.
+ours. Kinds are checked by `values`.
 """
 
 from dataclasses import dataclass

@@ -8,8 +8,8 @@ import pytest
 from headscale.acme import keeper
 from headscale.acme.keeper import Keeper
 from headscale.clock import SystemClock
-from headscale.config import ACMESettings, Challenge, Listen
-from headscale.configfile import BadConfig, load_config
+from headscale.config.file import BadConfig, load_config
+from headscale.config.settings import ACMESettings, Challenge, Listen
 from headscale.errors import Unavailable
 
 

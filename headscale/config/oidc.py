@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from headscale.config import OIDCProvider
-from headscale.configdns import Values
-from headscale.configkeys import KEYS
-from headscale.configvalues import read_value
+from headscale.config.dns import Values
+from headscale.config.keys import KEYS
+from headscale.config.settings import OIDCProvider
+from headscale.config.values import read_value
 from headscale.errors import Malformed
 from headscale.records import Role, RoleMapping
 

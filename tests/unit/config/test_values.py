@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from headscale.config import Listen
-from headscale.configvalues import parse_duration, parse_listen, parse_long_duration
+from headscale.config.settings import Listen
+from headscale.config.values import parse_duration, parse_listen, parse_long_duration
 from headscale.errors import Malformed
 
 HOUR = timedelta(hours=1)

@@ -1,0 +1,1 @@
+"""What the operator decides: a file and the environment become frozen settings, or all the complaints at once."""
