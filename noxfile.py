@@ -98,13 +98,12 @@ def integration(session: nox.Session) -> None:
         return
     durations = ["--durations=0", "--durations-min=0.5"]
     may_be_empty = _may_be_empty(session)
-    halves = (("tests/integration", *BESIDE), ("scenarios",))  # real clients have the machine to themselves
     failed = []
-    for half in halves:  # the second one is worth knowing when the first one fails
+    for half in ("tests/integration", "scenarios"):  # when the first one fails, the second is worth knowing
         try:
-            session.run(*AGAIN, *half, *durations, *session.posargs, success_codes=may_be_empty)
+            session.run(*AGAIN, half, *BESIDE, *durations, *session.posargs, success_codes=may_be_empty)
         except CommandFailed:
-            failed.append(half[0])
+            failed.append(half)
     _photograph(session)
     if failed:
         session.error(f"failed: {', '.join(failed)}")
@@ -119,11 +118,12 @@ def postgres(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
     there = ["--database=postgres", *session.posargs]
     if any(os.path.exists(word.split("::")[0]) for word in session.posargs):
-        session.run("pytest", *there)
+        session.run(*AGAIN, *there)
         return
-    session.run("pytest", "tests/integration", *BESIDE, *there)
     names = ("auth_keys", "expiry", "ephemeral", "names", "policy_change", "oauth", "routes", "swap")
-    session.run("pytest", *(f"scenarios/test_{name}.py" for name in names), *there)
+    scenarios = [f"scenarios/test_{name}.py" for name in names]
+    for paths in (["tests/integration"], scenarios):
+        session.run(*AGAIN, *paths, *BESIDE, *there)
 
 
 @nox.session
@@ -157,9 +157,7 @@ def faults(session: nox.Session) -> None:
     failed = 0
     for run in runs:
         try:
-            session.run(
-                *AGAIN, *run, success_codes=_may_be_empty(session), env={"HARNESS_TIME_SCALE": scale}
-            )
+            session.run(*AGAIN, *run, success_codes=_may_be_empty(session), env={"HARNESS_TIME_SCALE": scale})
         except CommandFailed:
             failed += 1
     session.run("python", "-m", "tests.bar", figures)

@@ -21,6 +21,7 @@ import pytest_asyncio
 from harness import outcomes
 from harness.reporting import Reporter, add_options
 from harness.strict import strict, unavailable
+from harness.summary import SUMMARY, Summary
 
 if TYPE_CHECKING:  # nothing heavy at import: the plugin is loaded for every pytest run of its environment
     from harness.backends.network import Backend, Network
@@ -36,7 +37,6 @@ DATABASES = ("sqlite", "postgres")
 TAILNETS = frozenset({"tailnet", "make_tailnet", "lasting_tailnet"})
 EPHEMERAL_TIMEOUT = timedelta(minutes=30)
 FAILED = pytest.StashKey[bool]()
-HEADER = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -94,7 +94,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Markers, and the options that can be wrong."""
     config.addinivalue_line("markers", "server(kind): the scenario needs the server to run this way")
     config.addinivalue_line("markers", "needs(capability): the backend must have this capability")
-    config.stash[HEADER] = []
+    config.stash[SUMMARY] = Summary(config)
+    config.pluginmanager.register(config.stash[SUMMARY], "harness-summary")
     config.pluginmanager.register(Reporter(config), "harness-reporter")
     from harness.versionmatrix import selections
     from harness.versions import UnknownVersion
@@ -124,13 +125,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"make_tailnet", "lasting_tailnet"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """What the scenarios ran on, and what it could not do."""
-    outcomes.summarize(terminalreporter)
-    for line in config.stash[HEADER]:
-        terminalreporter.write_line(line)
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
@@ -171,7 +165,7 @@ async def backend(request: pytest.FixtureRequest) -> AsyncIterator["Backend"]:
         unavailable(str(problem))
     if chosen.name == "process" and asked is None and strict():
         unavailable(f"no containers: {chosen.why}")
-    request.config.stash[HEADER].append(f"harness: backend {chosen.name}, because {chosen.why}")
+    request.config.stash[SUMMARY].add(f"harness: backend {chosen.name}, because {chosen.why}")
     yield chosen
     await chosen.close()
 
@@ -188,7 +182,7 @@ async def releases(request: pytest.FixtureRequest, backend: "Backend") -> "tuple
 
     asked = getattr(request, "param", None) or resolve(request.config.getoption("--client-versions"))
     ready: list[Release] = []
-    header = request.config.stash[HEADER]
+    summary = request.config.stash[SUMMARY]
     for release in asked:
         try:
             with _uncaptured(request.config):  # builds take minutes: their progress is to be seen
@@ -196,12 +190,12 @@ async def releases(request: pytest.FixtureRequest, backend: "Backend") -> "tuple
         except Missing as problem:
             if strict():
                 unavailable(f"client {release}: {problem}")
-            header.append(f"harness: NOT RUN with client {release}: {problem}")
+            summary.add(f"harness: NOT RUN with client {release}: {problem}")
         else:
             ready.append(release)
     if not ready:
-        unavailable("; ".join(line for line in header if "NOT RUN" in line))
-    header.append(f"harness: clients {', '.join(map(str, ready))}")
+        unavailable("; ".join(summary.left_out))
+    summary.add(f"harness: clients {', '.join(map(str, ready))}")
     return tuple(ready)
 
 
@@ -219,7 +213,7 @@ async def records(request: pytest.FixtureRequest) -> AsyncIterator["Postgres | N
             postgres = await start_postgres(stack)
         except Missing as problem:
             unavailable(str(problem))
-        request.config.stash[HEADER].append("harness: records in PostgreSQL")
+        request.config.stash[SUMMARY].add("harness: records in PostgreSQL")
         yield postgres
 
 
@@ -340,7 +334,7 @@ def publish(request: pytest.FixtureRequest) -> Publish:
         folder: Path = request.config.getoption("--artifacts")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-        request.config.stash[HEADER] += [f"{folder / name}:", *text.splitlines()]
+        request.config.stash[SUMMARY].add(f"{folder / name}:", *text.splitlines())
 
     return published
 
@@ -434,7 +428,7 @@ async def _leave_evidence(request: pytest.FixtureRequest, tailnet: "Tailnet") ->
     if not request.node.stash.get(FAILED, False):
         return
     folder = await leave_evidence(request.node, tailnet)
-    request.config.stash[HEADER].append(f"evidence: {folder / 'report.html'}")
+    request.config.stash[SUMMARY].add(f"evidence: {folder / 'report.html'}")
     if request.config.getoption("--keep"):
         await _wait_for_people(request, tailnet)
 

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,24 @@ from harness.strict import unavailable
 from tests.integration.chromium import Chromium
 from tests.integration.fakes import EPHEMERAL_TIMEOUT, GRACE, Enrolled, Join, Tailnet
 from tests.integration.people import Place, place
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --database=postgres only what may be another with it: tests whose server keeps its records there."""
+    if config.getoption("--database") == "sqlite":
+        return
+    same = {item for item in items if _is_here(item) and not _on_postgres(item)}
+    if same:
+        config.hook.pytest_deselected(items=[*same])
+        items[:] = [item for item in items if item not in same]
+
+
+def _is_here(item: pytest.Item) -> bool:
+    return item.path.is_relative_to(Path(__file__).parent)
+
+
+def _on_postgres(item: pytest.Item) -> bool:
+    return bool({"somewhere", "postgres", "own"} & set(getattr(item, "fixturenames", ())))
 
 
 @pytest.fixture
