@@ -301,6 +301,19 @@ class Tailnet:
 
         await self.each(members, sees_others)
 
+    async def all_hear(self, clients: Sequence[Client]) -> None:
+        """Wait until a change of now is known to every one of them: they are connected, not only counted as online.
+
+        A server waits a while before it takes a node for gone, after a start as well. What a client has missed so long
+        may be another's new key: it answers the old one until it hears of it, and drops that session then, which the
+        Rust client does not notice for two minutes.
+        """
+        await self.changes(clients, running() & has_addresses(self.ip_versions), Budget.RECONNECT)
+        node = await self.node_of(clients[0])
+        for name in (f"{node.given_name}-heard", node.given_name):
+            await self.server.rename_node(node.id, name)
+            await self.changes(clients[1:], sees([name]), Budget.RECONNECT)
+
     async def given_name(self, client: Client) -> str:
         """The name under which others see it."""
         return (await self.node_of(client)).given_name

@@ -13,6 +13,7 @@ async def back_as_before(tailnet: Tailnet, clients: list[Client], addresses: lis
     """Everyone is online again within the budget, under the same number and addresses, and reaches everyone."""
     nodes = await tailnet.until_nodes(all_online(len(clients)), Budget.RECONNECT)
     assert [f"{node.id} {node.addresses}" for node in nodes] == addresses
+    await tailnet.all_hear(clients)
     await tailnet.reach(clients)
 
 

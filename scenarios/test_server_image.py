@@ -68,4 +68,5 @@ async def test_the_image_serves_clients_and_survives_a_kill(tailnet: Tailnet) ->
     await tailnet.server.start()
     after = await tailnet.until_nodes(all_online(len(clients)), Budget.RECONNECT)
     assert [(node.id, node.addresses) for node in after] == before
+    await tailnet.all_hear(clients)
     await tailnet.reach(clients)

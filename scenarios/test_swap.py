@@ -89,6 +89,7 @@ class Place:
         everybody = [*self.people, self.tagged]
         await tailnet.changes(everybody, running(), Budget.RECONNECT)
         await tailnet.until_in_force(self.rules)
+        await tailnet.all_hear(everybody)
         await tailnet.reach(everybody)
         await self.ending.until(expires(self.end), Budget.SYNC)
 
