@@ -96,9 +96,10 @@ async def host_of(client: TailscaledClient) -> str:
     return done.stdout.strip()
 
 
-def command(target: TailscaledClient, user: str, words: str = WHO) -> list[str]:
-    """What somebody types to run words on another device."""
-    return ["ssh", *_OPTIONS, f"{user}@{target.address(4)}", words]
+def command(target: TailscaledClient, user: str, words: str = WHO, *, sends: str = "") -> list[str]:
+    """What somebody types to run words on another device; `sends` are names of variables that go along."""
+    options = (*_OPTIONS, "-o", f"SendEnv={sends}") if sends else _OPTIONS
+    return ["ssh", *options, f"{user}@{target.address(4)}", words]
 
 
 async def try_session(source: TailscaledClient, target: TailscaledClient, user: str) -> Completed:

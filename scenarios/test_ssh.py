@@ -18,9 +18,11 @@ from harness.policies import acl, ssh
 from harness.reach import assert_reach
 from harness.servers.identity import IdentityProvider
 from harness.shells import (
+    PATIENCE,
     SERVE,
     add_account,
     assert_sessions,
+    command,
     device,
     is_refused,
     logs_in_as,
@@ -156,6 +158,24 @@ async def test_a_rule_opens_nothing_that_the_packet_filter_shuts(office: Office)
         assert "timed out" in said
     await set_ssh_policy(office.tailnet, rule, groups=STAFF)
     await assert_sessions({(source, target, "ssh-user"): True for source, target in shut})
+
+
+async def test_the_variables_that_a_rule_names_come_along(office: Office) -> None:
+    """`acceptEnv`, by name and by pattern; what it does not name stays behind; without the key all does."""
+    variables = {"GREETING": "hello", "LC_TELEPHONE": "en", "SECRET": "none"}
+    words = " ".join(f'"${name}"' for name in variables)
+    ways = [(office.alices[n], target) for n, target in enumerate((*office.bobs[:1], office.server))]
+    ways += [(office.alices[0], office.bobs[1])]
+
+    async def arrived(source: TailscaledClient, target: TailscaledClient) -> str:
+        typed = ["env", *(f"{name}={value}" for name, value in variables.items())]
+        typed += command(target, "ssh-user", f"printf '%s/' {words}", sends=" ".join(variables))
+        return (await source.machine.exec(typed, timeout=PATIENCE)).stdout
+
+    bare = ssh("group:staff", to=EVERYTHING, users="ssh-user")
+    for rule, seen in (({**bare, "acceptEnv": ["GREETING", "LC_*"]}, "hello/en//"), (bare, "///")):
+        await set_ssh_policy(office.tailnet, rule, groups=STAFF)
+        assert [await arrived(*way) for way in ways] == [seen] * len(ways)
 
 
 async def test_a_device_that_does_not_serve_lets_nobody_in(office: Office) -> None:

@@ -24,6 +24,8 @@ DERP_MAGIC: Final = "127.3.3.40"
 
 CAP_ADMIN: Final = "https://tailscale.com/cap/is-admin"
 CAP_SSH: Final = "https://tailscale.com/cap/ssh"
+# Without it clients leave the variables out that a rule's `acceptEnv` lets in.
+CAP_SSH_VARIABLES: Final = "ssh-env-vars"
 CAP_FILE_SHARING: Final = "https://tailscale.com/cap/file-sharing"
 CAP_HTTPS: Final = "https"
 CAP_AUTO_UPDATE: Final = "default-auto-update"
@@ -115,6 +117,7 @@ def _capabilities(settings: TailnetSettings) -> wire.CapMap:
     capabilities: wire.CapMap = {
         CAP_ADMIN: [],
         CAP_SSH: [],
+        CAP_SSH_VARIABLES: [],
         CAP_AUTO_UPDATE: [msgspec.Raw(b"true" if settings.auto_update else b"false")],
     }
     if settings.taildrop:

@@ -116,6 +116,7 @@ def test_a_node_learns_its_own_capabilities() -> None:
     assert own["CapMap"] == {
         "https://tailscale.com/cap/is-admin": [],
         "https://tailscale.com/cap/ssh": [],
+        "ssh-env-vars": [],
         "https://tailscale.com/cap/file-sharing": [],
         "default-auto-update": [False],
     }
