@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """With --database=postgres only what may be another with it: tests whose server keeps its records there."""
     if config.getoption("--database") == "sqlite":
         return
-    same = {item for item in items if _is_here(item) and not _on_postgres(item)}
+    same = {item for item in items if _is_here(item) and "somewhere" not in getattr(item, "fixturenames", ())}
     if same:
         config.hook.pytest_deselected(items=[*same])
         items[:] = [item for item in items if item not in same]
@@ -35,17 +35,16 @@ def _is_here(item: pytest.Item) -> bool:
     return item.path.is_relative_to(Path(__file__).parent)
 
 
-def _on_postgres(item: pytest.Item) -> bool:
-    return bool({"somewhere", "postgres", "own"} & set(getattr(item, "fixturenames", ())))
-
-
 @pytest.fixture
-def somewhere(request: pytest.FixtureRequest) -> Mapping[str, str]:
+def somewhere(request: pytest.FixtureRequest) -> Iterator[Mapping[str, str]]:
     """With --database=postgres the variables of a server that has its records there, in a new database."""
     if request.config.getoption("--database") == "sqlite":
-        return {}
+        yield {}
+        return
     postgres: Postgres = request.getfixturevalue("postgres")
-    return postgres.variables_of_new()
+    variables = postgres.variables_of_new()
+    yield variables
+    postgres.drop(variables["HEADSCALE_DATABASE_POSTGRES_NAME"])
 
 
 @pytest.fixture
