@@ -193,6 +193,16 @@ def knows_peer_api(name: str) -> Condition[Status]:
     )
 
 
+def knows_relays() -> Condition[Status]:
+    """The client knows where to send a first packet to any peer; a lost one is sent again after five seconds."""
+
+    def why_not(status: Status) -> str | None:
+        lacking = [peer.name for peer in status.peers if not peer.relay]
+        return f"knows no relay of {lacking}" if lacking else None
+
+    return Condition("knows every peer's relay", why_not)
+
+
 def no_peer(name: str) -> Condition[Status]:
     """The client does not have this peer."""
     return Condition(f"does not see {name}", lambda s: f"sees {_names(s)}" if s.peer(name) else None)

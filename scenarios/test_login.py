@@ -1,16 +1,21 @@
 """Leaving and coming back: down and up, logout and login, as the same user and as another."""
 
+import pytest
+
 from harness.clients.base import Ability, Client
 from harness.conditions import (
+    knows_relays,
     needs_login,
     no_peer,
     routes_through,
     running,
+    sees,
     sees_expired,
     sees_offline,
     sees_online,
     stopped,
 )
+from harness.plugin import MakeTailnet
 from harness.policies import grant, policy
 from harness.reach import assert_reach
 from harness.servers.base import identity
@@ -46,12 +51,17 @@ async def test_down_and_up_again(tailnet: Tailnet) -> None:
     assert identity(await tailnet.server.nodes()) == before
 
 
-async def test_logout_and_login_as_the_same_user(tailnet: Tailnet) -> None:
-    """A client that logs out is expired for its peers; logged in again it is the same node, with a new key."""
+@pytest.mark.parametrize("with_tls", [False, True], ids=["http", "https"])
+async def test_logout_and_login_as_the_same_user(make_tailnet: MakeTailnet, with_tls: bool) -> None:
+    """A client that logs out is expired for its peers; logged in again it is the same node, with a new key, and its
+    peers find it at the relay where it was.
+    """
+    tailnet = await make_tailnet(with_tls=with_tls)
     clients = await tailnet.join_each(able=Ability.LOGOUT)
     watcher = await tailnet.join("alice", clients[-1].release, name="watcher")
     before = await tailnet.server.nodes()
     names = await tailnet.each(clients, tailnet.given_name)
+    relays = await home_relays(watcher, names)
 
     async def log_out(client: Client) -> None:
         assert (await client.logout()).ok
@@ -70,6 +80,13 @@ async def test_logout_and_login_as_the_same_user(tailnet: Tailnet) -> None:
     assert {n.node_key for n in before if n.given_name != "watcher"}.isdisjoint(n.node_key for n in after)
     await tailnet.meshed([watcher, *clients])
     await tailnet.reach([watcher, *clients])
+    assert await home_relays(watcher, names) == relays
+
+
+async def home_relays(watcher: Client, names: list[str]) -> list[str]:
+    """The codes of the regions where the watcher finds these peers."""
+    await watcher.until(sees(names) & knows_relays(), Budget.SYNC)
+    return [peer.relay for name in names if (peer := watcher.status.peer(name)) is not None]
 
 
 async def test_logout_and_login_as_another_user(tailnet: Tailnet) -> None:

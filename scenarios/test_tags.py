@@ -75,6 +75,18 @@ def joins(*extra: str, tags: tuple[str, ...] = ()) -> Act:
     return act
 
 
+def joins_twice(*, tags: tuple[str, ...], between: Act) -> Act:
+    """With one key, first as a newcomer and then to log in anew."""
+
+    async def act(device: Device) -> None:
+        key = await device.tailnet.auth_key("alice", tags=tags, reusable=True)
+        await device.joins(key)
+        await between(device)
+        await device.joins(key, REAUTH)
+
+    return act
+
+
 def logs_in_as(user: str, *extra: str) -> Act:
     return lambda device: device.logs_in(*extra, user=user)
 
@@ -93,6 +105,10 @@ TAKEN: dict[str, tuple[list[Act], tuple[str, ...]]] = {
     "key with a tag, then another is asked for": ([joins(tags=(A,)), asks(B)], (A,)),
     "key with a tag, then one more is asked for": ([joins(tags=(A,)), asks(A, B)], (A,)),
     "key with a tag, another set, then the first asked for": ([joins(tags=(A,)), is_given(B), asks(A)], (B,)),
+    "key with a tag, another set, then the same key again": (
+        [joins_twice(tags=(A,), between=is_given(B))],
+        (B,),
+    ),
     "key without": ([joins()], ALICES),
     "key without, then one is asked for": ([joins(), asks(A)], ALICES),
     "key without, one set, then none asked for": ([joins(), is_given(A), asks()], (A,)),
@@ -125,7 +141,18 @@ REFUSED: dict[str, tuple[list[Act], Act, str]] = {
         joins(wishes([UNKNOWN]), tags=(A,)),
         "requested tags tag:unknown",
     ),
+    "key with a tag, one asked for that is nobody's": (
+        [],
+        joins(wishes([NOBODYS]), tags=(A,)),
+        "requested tags tag:nobodys",
+    ),
     "key without, one asked for": ([], joins(wishes([A])), "requested tags tag:a"),
+    "key without, an unknown one asked for": ([], joins(wishes([UNKNOWN])), "requested tags tag:unknown"),
+    "key without, one asked for that is nobody's": (
+        [],
+        joins(wishes([NOBODYS])),
+        "requested tags tag:nobodys",
+    ),
     "login that asks for an unknown one": (
         [],
         logs_in_as("alice", wishes([UNKNOWN])),

@@ -18,7 +18,7 @@ from harness.backends.machine import Machine
 from harness.backends.segment import Segment
 from harness.clientfaults import Mender
 from harness.clients.tailscaled import TailscaledClient
-from harness.conditions import sees_exactly
+from harness.conditions import knows_relays, sees_exactly
 from harness.errors import HarnessError, NotReached
 from harness.expected import World, look
 from harness.filters import Filter, Netmap, lets_in, told
@@ -31,7 +31,6 @@ from harness.pool import Pool
 from harness.reach import NO_SECONDS, YES_SECONDS, Probe
 from harness.servers.inprocess import InProcessServer
 from harness.servers.local import local_settings
-from harness.status import Status
 from harness.tailnet import Tailnet, gather
 from harness.versions import Release
 from harness.wait import RECHECK_SECONDS, Budget, Condition, until
@@ -249,16 +248,6 @@ def _flags(node: NodePlan) -> list[str]:
     flags = ["--accept-routes"] if node.accepts_routes else ["--accept-routes=false"]
     flags += [f"--advertise-routes={','.join(routes)}"] if routes else []
     return flags + (["--advertise-exit-node"] if len(routes) < len(node.advertised) else [])
-
-
-def knows_relays() -> Condition[Status]:
-    """The client knows where to send a first packet to any peer; a lost one is sent again after five seconds."""
-
-    def why_not(status: Status) -> str | None:
-        lacking = [peer.name for peer in status.peers if not peer.relay]
-        return f"knows no relay of {lacking}" if lacking else None
-
-    return Condition("knows every peer's relay", why_not)
 
 
 def lets_in_as(incoming: Mapping[Packet, bool]) -> Condition[Netmap]:
