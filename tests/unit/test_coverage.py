@@ -52,3 +52,7 @@ def test_a_row_names_tests_that_are_there(row: re.Match[str]) -> None:
     assert named, "it names no test"
     assert "".join(HERE.sub("", row["here"]).split()) == "", "only tests belong there"
     assert [f"{path}::{name}" for path, name in named if name not in names_in(path)] == []
+
+
+def test_what_is_named_beside_rows_is_there_too() -> None:
+    assert [f"{path}::{name}" for path, name in HERE.findall(TEXT) if name not in names_in(path)] == []
