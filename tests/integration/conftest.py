@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -12,7 +12,7 @@ from harness.backends.choose import choose
 from harness.backends.network import Network
 from harness.errors import BuildFailed, Missing
 from harness.servers.inprocess import InProcessServer
-from harness.servers.local import local_settings
+from harness.servers.local import LocalSettings, local_settings, remove_data
 from harness.servers.postgres import Postgres
 from harness.strict import unavailable
 from tests.integration.chromium import Chromium
@@ -34,6 +34,14 @@ def in_a_file(request: pytest.FixtureRequest) -> None:
     """For tests that look into SQLite's file or break it."""
     if request.config.getoption("--database") != "sqlite":
         pytest.skip("the records are in no file")
+
+
+@pytest.fixture
+def settings() -> Iterator[LocalSettings]:
+    """Of a new server, which a test starts itself; its records are in a file."""
+    made = local_settings("127.0.0.1", ephemeral_timeout=EPHEMERAL_TIMEOUT)
+    yield made
+    remove_data(made)
 
 
 @pytest.fixture

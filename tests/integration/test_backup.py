@@ -9,7 +9,6 @@ import re
 import sqlite3
 import stat
 import tarfile
-from collections.abc import Iterator
 from contextlib import AsyncExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,11 +28,9 @@ DATABASE = "db.sqlite"
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[LocalSettings]:
+def elsewhere(settings: LocalSettings) -> LocalSettings:
     """Another machine, so far without data."""
-    made = local_settings("127.0.0.1", ephemeral_timeout=timedelta(minutes=5))
-    yield made
-    remove_data(made)
+    return settings
 
 
 def members(archive: Path) -> dict[str, bytes]:

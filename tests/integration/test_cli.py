@@ -10,7 +10,6 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from click.testing import CliRunner
 
 from harness.clients.fake import FakeClient
 from harness.servers.inprocess import InProcessServer
-from harness.servers.local import LocalSettings, local_settings, remove_data
+from harness.servers.local import LocalSettings
 from harness.servers.process import ProcessServer
 from headscale.cli.main import root
 from tests.integration.fakes import registered
@@ -60,13 +59,6 @@ class Serving:
 
 Headscale = Callable[..., Awaitable[Ran]]
 Serve = Callable[[], Awaitable[Serving]]
-
-
-@pytest.fixture
-async def settings() -> AsyncIterator[LocalSettings]:
-    made = local_settings("127.0.0.1", ephemeral_timeout=timedelta(minutes=5))
-    yield made
-    remove_data(made)
 
 
 @pytest.fixture

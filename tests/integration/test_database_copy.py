@@ -2,13 +2,11 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from harness.servers.local import LocalSettings, local_settings, remove_data
+from harness.servers.local import LocalSettings
 from harness.servers.postgres import Postgres
 from headscale.db import tables
 from headscale.db.transfer import copy_database, place_of
@@ -32,13 +30,6 @@ from tests.integration.test_import import headscale
 
 POLICY = PolicyText(id=1, text='{"acls": []} // ä ␀ \x00\r\n', created_at=NOW)
 RECORDS = (ALICE, BOB, KEY, API_KEY, HOOK, CLIENT, TOKEN, FULL, PLAIN, POLICY)
-
-
-@pytest.fixture
-def settings() -> Iterator[LocalSettings]:
-    made = local_settings("127.0.0.1", ephemeral_timeout=timedelta(minutes=5))
-    yield made
-    remove_data(made)
 
 
 async def filled(path: Path) -> OnFile:

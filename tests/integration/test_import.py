@@ -6,9 +6,9 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 
 from harness.peerdatabase import RELEASES, ZERO_TIME, PeerDatabase, stamp
 from harness.servers.inprocess import InProcessServer, config_of
-from harness.servers.local import LocalSettings, local_settings, remove_data
+from harness.servers.local import LocalSettings
 from harness.servers.postgres import Postgres
 from harness.servers.process import ProcessServer
 from headscale.peer.importing import Wish, import_peer
@@ -31,13 +31,6 @@ SECRET = "5ec2e7" * 10 + "cafe"
 OLD_SECRET = "A-_z" * 8
 OLD_KEY = "0123456789abcdef" * 3
 COST = 10  # the peer's
-
-
-@pytest.fixture
-def settings() -> Iterator[LocalSettings]:
-    made = local_settings("127.0.0.1", ephemeral_timeout=timedelta(minutes=5))
-    yield made
-    remove_data(made)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ import pytest
 from harness.clients.fake import FakeClient
 from harness.runs import environ
 from harness.servers.inprocess import InProcessServer
-from harness.servers.local import LocalSettings, local_settings, remove_data
+from harness.servers.local import LocalSettings, local_settings
 from harness.servers.process import ProcessServer
 from headscale.backup.restoring import restore_backup
 from headscale.db import database as databases
@@ -28,14 +28,6 @@ from tests.integration.test_import import headscale
 
 # What anybody may know.
 PUBLIC = {"derp.crt"}
-
-
-@pytest.fixture
-def settings() -> Iterator[LocalSettings]:
-    """Of a new server."""
-    made = local_settings("127.0.0.1", ephemeral_timeout=timedelta(minutes=5))
-    yield made
-    remove_data(made)
 
 
 @pytest.fixture
