@@ -4,6 +4,8 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +16,10 @@ from harness.errors import BuildFailed, Missing
 from harness.servers.inprocess import InProcessServer
 from harness.servers.local import LocalSettings, local_settings, remove_data
 from harness.servers.postgres import Postgres
+from harness.servers.process import ProcessServer
 from harness.strict import unavailable
 from tests.integration.chromium import Chromium
+from tests.integration.commands import START_S, Headscale, Serve, Serving, run, serving
 from tests.integration.fakes import EPHEMERAL_TIMEOUT, GRACE, Enrolled, Join, Tailnet
 from tests.integration.people import Place, place
 
@@ -42,6 +46,25 @@ def settings() -> Iterator[LocalSettings]:
     made = local_settings("127.0.0.1", ephemeral_timeout=EPHEMERAL_TIMEOUT)
     yield made
     remove_data(made)
+
+
+@pytest.fixture
+def headscale(settings: LocalSettings, tmp_path: Path) -> Headscale:
+    """The command where that server is, in a folder of the test's."""
+    given = ProcessServer(settings).variables
+    return partial(run, given=given, folder=tmp_path, within_s=START_S)
+
+
+@pytest.fixture
+async def serve(settings: LocalSettings, tmp_path: Path) -> AsyncIterator[Serve]:
+    """Start that server; those that still run at the end are killed."""
+    async with AsyncExitStack() as stack:
+
+        async def served(**variables: str) -> Serving:
+            given = ProcessServer(settings).variables
+            return await stack.enter_async_context(serving(given=given, folder=tmp_path, **variables))
+
+        yield served
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from harness.servers.inprocess import InProcessServer, config_of
 from harness.servers.local import LocalSettings, local_settings, remove_data
 from headscale.backup.restoring import restore_backup
 from headscale.errors import HeadscaleError
+from tests.integration.commands import Ran, headscale
 from tests.integration.fakes import Join, Tailnet, registered, until
-from tests.integration.test_import import Ran, headscale
 
 pytestmark = pytest.mark.usefixtures("in_a_file")  # PostgreSQL: test_postgres_backup
 

@@ -2,116 +2,20 @@
 
 import asyncio
 import json
-import os
 import re
 import signal
 import sqlite3
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from harness.clients.fake import FakeClient
 from harness.servers.inprocess import InProcessServer
 from harness.servers.local import LocalSettings
 from harness.servers.process import ProcessServer
-from headscale.cli.main import root
+from tests.integration.commands import STOP_S, Headscale, Ran, Serve, headscale_inside, started
 from tests.integration.fakes import registered
-
-READY = b"Ctrl-C stops the server; started again, it finds everything again.\n"
-START_S = 20.0
-# What a person at a terminal waits for.
-STOP_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """A command's exit code and what it printed."""
-
-    code: int | None
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        """What it printed for machines."""
-        return json.loads(self.out)
-
-
-@dataclass(slots=True)
-class Serving:
-    """A `headscale serve` that said that it is ready."""
-
-    process: asyncio.subprocess.Process
-    welcome: str
-
-    async def stop(self, number: int) -> int:
-        """Signal it; returns its exit code."""
-        self.process.send_signal(number)
-        async with asyncio.timeout(STOP_S):
-            return await self.process.wait()
-
-
-Headscale = Callable[..., Awaitable[Ran]]
-Serve = Callable[[], Awaitable[Serving]]
-
-
-@pytest.fixture
-def environment(settings: LocalSettings) -> dict[str, str]:
-    return {**os.environ, **ProcessServer(settings).variables, "COLUMNS": "200"}
-
-
-@pytest.fixture
-def headscale(environment: dict[str, str], tmp_path: Path) -> Headscale:
-    """Run the command to its end."""
-
-    async def ran(*words: str, typed: str | None = None, **variables: str) -> Ran:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "headscale.cli.main", *words),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**environment, **variables},
-            cwd=tmp_path,
-        )
-        async with asyncio.timeout(START_S):
-            out, err = await process.communicate(typed.encode() if typed is not None else None)
-        return Ran(process.returncode, out.decode(), err.decode())
-
-    return ran
-
-
-@pytest.fixture
-async def serve(environment: dict[str, str], tmp_path: Path) -> AsyncIterator[Serve]:
-    """Start a server; those that still run at the end are killed."""
-    async with AsyncExitStack() as stack:
-
-        async def served() -> Serving:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "headscale.cli.main", "serve"),
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env=environment,
-                cwd=tmp_path,
-            )
-            stack.push_async_callback(_end, process)
-            assert process.stdout is not None
-            async with asyncio.timeout(START_S):
-                welcome = await process.stdout.readuntil(READY)
-            return Serving(process, welcome.decode())
-
-        yield served
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.kill()
-        await process.wait()
 
 
 async def test_the_first_start_says_what_to_do_and_that_works(
@@ -171,7 +75,7 @@ async def test_a_second_server_on_the_same_data_is_refused(
 
 
 async def test_a_taken_port_is_said(serve: Serve, headscale: Headscale, settings: LocalSettings) -> None:
-    """And what was begun is undone: the socket and the lock of the other data are free again."""
+    """And what was started is undone: the socket and the lock of the other data are free again."""
     await serve()
     other = str(settings.data / "other")
     variables = {"HEADSCALE_DATA_DIR": other, "HEADSCALE_UNIX_SOCKET": f"{other}/s.sock"}
@@ -202,12 +106,11 @@ async def test_what_keeps_a_server_from_starting_is_one_message(
 
 async def test_verbs_round_trip(server: InProcessServer) -> None:
     """Users, keys and nodes: made, listed, changed, ended, deleted. (In this process, because it is quicker.)"""
-    environment = ProcessServer(server.settings).variables
 
     async def asked(*words: str) -> Any:
-        ran = await asyncio.to_thread(CliRunner().invoke, root, [*words, "-o", "json"], env=environment)
-        assert (ran.exit_code, ran.stderr) == (0, ""), words
-        return json.loads(ran.stdout)
+        ran = await headscale_inside(server.settings, *words, "-o", "json")
+        assert (ran.code, ran.err) == (0, ""), words
+        return ran.document
 
     assert (await asked("users", "create", "alice", "-d", "Alice", "-e", "a@example.com"))["id"] == "1"
     assert (await asked("users", "rename", "-n", "alice", "-r", "alicia"))["name"] == "alicia"
@@ -350,23 +253,15 @@ async def test_the_configuration_in_force_is_dumped_without_secrets(
 
 
 async def test_json_logs_have_stdout_to_themselves(
-    environment: dict[str, str], tmp_path: Path, headscale: Headscale
+    settings: LocalSettings, tmp_path: Path, headscale: Headscale
 ) -> None:
     """As log collectors read them: every line an object."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "headscale.cli.main", "serve"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**environment, "HEADSCALE_LOG_FORMAT": "json"},
-        cwd=tmp_path,
-    )
-    try:
+    given = {**ProcessServer(settings).variables, "HEADSCALE_LOG_FORMAT": "json"}
+    async with started("serve", given=given, folder=tmp_path) as process:
         assert (await headscale("health", HEADSCALE_CLI_TIMEOUT="15s")).code == 0
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(STOP_S):
             out, err = await process.communicate()
-    finally:
-        await _end(process)
     assert (process.returncode, err) == (0, b"")
     assert [json.loads(line)["message"] for line in out.splitlines()][-1] == "stopped"
 
@@ -437,36 +332,19 @@ async def test_what_is_no_use_is_said(headscale: Headscale, acl: Path) -> None:
     assert "only a running server may change its database" in around.err
 
 
-async def test_a_hangup_has_the_policy_file_read_again(
-    environment: dict[str, str], tmp_path: Path, headscale: Headscale, acl: Path
-) -> None:
+async def test_a_hangup_has_the_policy_file_read_again(serve: Serve, headscale: Headscale, acl: Path) -> None:
     """A good one counts; a broken one is logged with its line and does not."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "headscale.cli.main", "serve"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**environment, "HEADSCALE_POLICY_PATH": str(acl)},
-        cwd=tmp_path,
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        async with asyncio.timeout(START_S):
-            await process.stdout.readuntil(READY)
-        acl.write_text(BROKEN)
-        process.send_signal(signal.SIGHUP)
-        async with asyncio.timeout(STOP_S):
-            await process.stderr.readuntil(f"{acl}:2:".encode())
-        assert (await headscale("policy", "get")).out == POLICY
-        acl.write_text("{}\n")
-        process.send_signal(signal.SIGHUP)
-        async with asyncio.timeout(STOP_S):
-            await process.stderr.readuntil(b"policy read file=")
-        assert (await headscale("policy", "get")).out == "{}\n"
-        refused = await headscale("policy", "set", "-f", str(acl))
-        assert refused.err == "Error: update is disabled for modes other than 'database'\n"
-    finally:
-        await _end(process)
+    serving = await serve(HEADSCALE_POLICY_PATH=str(acl))
+    acl.write_text(BROKEN)
+    serving.process.send_signal(signal.SIGHUP)
+    await serving.logs(f"{acl}:2:")
+    assert (await headscale("policy", "get")).out == POLICY
+    acl.write_text("{}\n")
+    serving.process.send_signal(signal.SIGHUP)
+    await serving.logs("policy read file=")
+    assert (await headscale("policy", "get")).out == "{}\n"
+    refused = await headscale("policy", "set", "-f", str(acl))
+    assert refused.err == "Error: update is disabled for modes other than 'database'\n"
 
 
 async def test_a_broken_policy_file_is_found_by_configtest_and_serve_alike(

@@ -1,6 +1,5 @@
 """`headscale database copy`: all records from one kind of database into the other, or nothing."""
 
-import json
 import sqlite3
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from headscale.db.transfer import copy_database, place_of
 from headscale.errors import Conflict, Malformed, Unavailable
 from headscale.records import Advance, Counter, Insert, PolicyText, Preferences, Update
 from tests.builders import NOW
+from tests.integration.commands import headscale
 from tests.integration.databases import OnFile, on_server
 from tests.integration.test_database import (
     ALICE,
@@ -26,7 +26,6 @@ from tests.integration.test_database import (
     PLAIN,
     TOKEN,
 )
-from tests.integration.test_import import headscale
 
 POLICY = PolicyText(id=1, text='{"acls": []} // ä ␀ \x00\r\n', created_at=NOW)
 RECORDS = (ALICE, BOB, KEY, API_KEY, HOOK, CLIENT, TOKEN, FULL, PLAIN, POLICY)
@@ -104,7 +103,7 @@ async def test_the_command_counts_and_the_password_stays_out(
     there = postgres.url(on_server(postgres).settings.name)
     ran = await headscale(settings, "database", "copy", str(start.path), there, "-o", "json")
     assert ran.code == 0, ran.err
-    assert json.loads(ran.out)["rows"]["pre_auth_keys"] == 1
+    assert ran.document["rows"]["pre_auth_keys"] == 1
     again = await headscale(settings, "database", "copy", str(start.path), there)
     assert again.code != 0
     assert "is not empty" in again.err
