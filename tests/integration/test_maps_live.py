@@ -14,15 +14,7 @@ from harness.servers.rest import RestAdmin
 from headscale.app import running
 from headscale.clock import SystemClock
 from headscale.mapper.fanout import KEEP_ALIVE_S
-from tests.integration.fakes import (
-    GRACE,
-    PATIENCE_S,
-    Enrolled,
-    Join,
-    Tailnet,
-    registered,
-    until,
-)
+from tests.integration.fakes import GRACE, PATIENCE_S, Enrolled, Join, Tailnet, registered, until
 
 DEAD = (PollEnded, SessionClosed, StreamCut)
 
