@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, MetaData, create_engine
 from sqlalchemy.pool import NullPool
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from harness.servers.postgres import Postgres
 from headscale.config.settings import PostgresSettings
@@ -98,6 +99,23 @@ def on_server(postgres: Postgres, name: str = "", *, over_socket: bool = False) 
             ssl="disable",
         )
     )
+
+
+def schema_of(place: Place) -> str:
+    """All tables, columns, indexes and constraints, as the database tells them."""
+    found = MetaData()
+    with place.engine().connect() as connection:
+        found.reflect(connection)
+        names = sorted(found.tables)
+        made = [
+            (
+                CreateTable(table),
+                *(CreateIndex(index) for index in sorted(table.indexes, key=lambda i: str(i.name))),
+            )
+            for name in names
+            for table in [found.tables[name]]
+        ]
+        return "".join(str(part.compile(connection)) for parts in made for part in parts)
 
 
 class Wire:

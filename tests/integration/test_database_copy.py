@@ -14,18 +14,7 @@ from headscale.records import Advance, Counter, Insert, PolicyText, Preferences,
 from tests.builders import NOW
 from tests.integration.commands import headscale
 from tests.integration.databases import OnFile, on_server
-from tests.integration.test_database import (
-    ALICE,
-    API_KEY,
-    BOB,
-    CHOICES,
-    CLIENT,
-    FULL,
-    HOOK,
-    KEY,
-    PLAIN,
-    TOKEN,
-)
+from tests.integration.records import ALICE, API_KEY, BOB, CHOICES, CLIENT, FULL, HOOK, KEY, PLAIN, TOKEN
 
 POLICY = PolicyText(id=1, text='{"acls": []} // ä ␀ \x00\r\n', created_at=NOW)
 RECORDS = (ALICE, BOB, KEY, API_KEY, HOOK, CLIENT, TOKEN, FULL, PLAIN, POLICY)

@@ -27,8 +27,7 @@ from headscale.db.migrate import MIGRATIONS, newest
 from headscale.errors import Unavailable
 from headscale.records import Advance, Counter, Delete, Insert, User
 from tests.builders import NOW
-from tests.integration.databases import OnFile, OnServer, Place, on_server
-from tests.integration.test_database import schema_of
+from tests.integration.databases import OnFile, OnServer, Place, on_server, schema_of
 
 RELEASES = Path(__file__).parents[1] / "data" / "releases"
 ALL = sorted(path.name.split(".")[0] for path in RELEASES.glob("*.sqlite.sql"))
