@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+import pytest
 from sqlalchemy import Engine, MetaData, create_engine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -99,6 +100,20 @@ def on_server(postgres: Postgres, name: str = "", *, over_socket: bool = False) 
             ssl="disable",
         )
     )
+
+
+@pytest.fixture(name="path")
+def database_path(tmp_path: Path) -> Path:
+    """Where there is no file so far."""
+    return tmp_path / "data" / "db.sqlite"
+
+
+@pytest.fixture(name="place", params=["sqlite", "postgres"])
+def either_place(request: pytest.FixtureRequest, path: Path) -> Place:
+    """Where a database can be, one of each kind."""
+    if request.param == "sqlite":
+        return OnFile(path)
+    return on_server(request.getfixturevalue("postgres"))
 
 
 def schema_of(place: Place) -> str:

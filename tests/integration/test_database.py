@@ -35,7 +35,7 @@ from headscale.records import (
     User,
 )
 from tests.builders import NOW, mkey, nkey, node
-from tests.integration.databases import OnFile, Place, on_server, schema_of
+from tests.integration.databases import Place, database_path, either_place, schema_of  # noqa: F401  (fixtures)
 from tests.integration.records import ALICE, API_KEY, BOB, CLIENT, FULL, HOOK, KEY, PLAIN, TOKEN
 
 NOTES = "these are notes about the database, not the database " * 10
@@ -48,19 +48,6 @@ def _write(path: Path, content: str) -> None:
 
 def _read(path: Path) -> str:
     return path.read_text()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "db.sqlite"
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def place(request: pytest.FixtureRequest, path: Path) -> Place:
-    """Where a database can be, one of each kind."""
-    if request.param == "sqlite":
-        return OnFile(path)
-    return on_server(request.getfixturevalue("postgres"))
 
 
 @pytest.fixture
