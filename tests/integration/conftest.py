@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from harness.backends.choose import choose
 from harness.backends.network import Network
 from harness.errors import BuildFailed, Missing
 from harness.servers.inprocess import InProcessServer
-from harness.servers.local import local_settings
+from harness.servers.local import LocalSettings, local_settings, remove_data
 from harness.servers.postgres import Postgres
+from harness.servers.process import ProcessServer
 from harness.strict import unavailable
 from tests.integration.chromium import Chromium
+from tests.integration.commands import START_S, Headscale, Serve, Serving, run, serving
 from tests.integration.fakes import EPHEMERAL_TIMEOUT, GRACE, Enrolled, Join, Tailnet
 from tests.integration.people import Place, place
 
@@ -52,6 +55,33 @@ def in_a_file(request: pytest.FixtureRequest) -> None:
     """For tests that look into SQLite's file or break it."""
     if request.config.getoption("--database") != "sqlite":
         pytest.skip("the records are in no file")
+
+
+@pytest.fixture
+def settings() -> Iterator[LocalSettings]:
+    """Of a new server, which a test starts itself; its records are in a file."""
+    made = local_settings("127.0.0.1", ephemeral_timeout=EPHEMERAL_TIMEOUT)
+    yield made
+    remove_data(made)
+
+
+@pytest.fixture
+def headscale(settings: LocalSettings, tmp_path: Path) -> Headscale:
+    """The command where that server is, in a folder of the test's."""
+    given = ProcessServer(settings).variables
+    return partial(run, given=given, folder=tmp_path, within_s=START_S)
+
+
+@pytest.fixture
+async def serve(settings: LocalSettings, tmp_path: Path) -> AsyncIterator[Serve]:
+    """Start that server; those that still run at the end are killed."""
+    async with AsyncExitStack() as stack:
+
+        async def served(**variables: str) -> Serving:
+            given = ProcessServer(settings).variables
+            return await stack.enter_async_context(serving(given=given, folder=tmp_path, **variables))
+
+        yield served
 
 
 @pytest.fixture

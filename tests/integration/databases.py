@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from sqlalchemy import Engine, create_engine
+import pytest
+from sqlalchemy import Engine, MetaData, create_engine
 from sqlalchemy.pool import NullPool
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from harness.servers.postgres import Postgres
 from headscale.config.settings import PostgresSettings
@@ -98,6 +100,37 @@ def on_server(postgres: Postgres, name: str = "", *, over_socket: bool = False) 
             ssl="disable",
         )
     )
+
+
+@pytest.fixture(name="path")
+def database_path(tmp_path: Path) -> Path:
+    """Where there is no file so far."""
+    return tmp_path / "data" / "db.sqlite"
+
+
+@pytest.fixture(name="place", params=["sqlite", "postgres"])
+def either_place(request: pytest.FixtureRequest, path: Path) -> Place:
+    """Where a database can be, one of each kind."""
+    if request.param == "sqlite":
+        return OnFile(path)
+    return on_server(request.getfixturevalue("postgres"))
+
+
+def schema_of(place: Place) -> str:
+    """All tables, columns, indexes and constraints, as the database tells them."""
+    found = MetaData()
+    with place.engine().connect() as connection:
+        found.reflect(connection)
+        names = sorted(found.tables)
+        made = [
+            (
+                CreateTable(table),
+                *(CreateIndex(index) for index in sorted(table.indexes, key=lambda i: str(i.name))),
+            )
+            for name in names
+            for table in [found.tables[name]]
+        ]
+        return "".join(str(part.compile(connection)) for parts in made for part in parts)
 
 
 class Wire:

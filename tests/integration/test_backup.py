@@ -9,7 +9,6 @@ import re
 import sqlite3
 import stat
 import tarfile
-from collections.abc import Iterator
 from contextlib import AsyncExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,8 +19,8 @@ from harness.servers.inprocess import InProcessServer, config_of
 from harness.servers.local import LocalSettings, local_settings, remove_data
 from headscale.backup.restoring import restore_backup
 from headscale.errors import HeadscaleError
+from tests.integration.commands import Ran, headscale
 from tests.integration.fakes import Join, Tailnet, registered, until
-from tests.integration.test_import import Ran, headscale
 
 pytestmark = pytest.mark.usefixtures("in_a_file")  # PostgreSQL: test_postgres_backup
 
@@ -29,11 +28,9 @@ DATABASE = "db.sqlite"
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[LocalSettings]:
+def elsewhere(settings: LocalSettings) -> LocalSettings:
     """Another machine, so far without data."""
-    made = local_settings("127.0.0.1", ephemeral_timeout=timedelta(minutes=5))
-    yield made
-    remove_data(made)
+    return settings
 
 
 def members(archive: Path) -> dict[str, bytes]:

@@ -1,10 +1,7 @@
 """The `headscale` command and servers that answer late, in pieces, in half, early, or in another language."""
 
 import asyncio
-import json
-import os
 import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -13,12 +10,12 @@ import pytest
 
 from headscale.cli import reach
 from headscale.cli.reach import server_of
+from tests.integration.commands import Ran, run
 from tests.unit.cli.test_reach import elsewhere
 
 HEALTH = b'{"databaseConnectivity": true}'
 OK = b"HTTP/1.1 200 OK\r\n"
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-Ran = tuple[int | None, str, str]
 
 
 @asynccontextmanager
@@ -39,23 +36,14 @@ async def at_port(serve: Serve) -> AsyncIterator[int]:
 
 
 async def ran(port: int, *words: str, folder: Path, scheme: str = "http", patience: str = "3s") -> Ran:
-    """The command to its end, with that server: code, stdout, stderr."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HEADSCALE_")}
+    """The command to its end, with that server."""
     given = {"ADDRESS": f"{scheme}://127.0.0.1:{port}", "API_KEY": "k", "TIMEOUT": patience}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "headscale.cli.main", *(words or ("users", "list"))),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={
-            **kept,
-            "HEADSCALE_DATA_DIR": str(folder),
-            **{f"HEADSCALE_CLI_{n}": v for n, v in given.items()},
-        },
-        cwd=folder,
+    variables = {f"HEADSCALE_CLI_{name}": value for name, value in given.items()}
+    return await run(
+        *(words or ("users", "list")),
+        given={"HEADSCALE_DATA_DIR": str(folder), **variables},
+        folder=folder,
     )
-    async with asyncio.timeout(60):
-        out, err = await process.communicate()
-    return process.returncode, out.decode(), err.decode()
 
 
 async def asked(reader: asyncio.StreamReader) -> bytes:
@@ -84,9 +72,9 @@ async def test_an_answer_is_read_however_it_is_framed(pieces: list[bytes], tmp_p
         await reader.read()
 
     async with at_port(serve) as port:
-        code, out, err = await ran(port, "health", "-o", "json-line", folder=tmp_path)
-    assert (code, err) == (0, "")
-    assert json.loads(out) == {"databaseConnectivity": True, "status": "pass"}
+        done = await ran(port, "health", "-o", "json-line", folder=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert done.document == {"databaseConnectivity": True, "status": "pass"}
 
 
 @pytest.mark.parametrize(
@@ -107,10 +95,10 @@ async def test_what_is_no_answer_is_said(answer: bytes, words: str, tmp_path: Pa
         await writer.drain()
 
     async with at_port(serve) as port:
-        code, out, err = await ran(port, folder=tmp_path)
-    assert (code, out) == (1, "")
-    assert words in err
-    assert "Traceback" not in err
+        done = await ran(port, folder=tmp_path)
+    assert (done.code, done.out) == (1, "")
+    assert words in done.err
+    assert "Traceback" not in done.err
 
 
 async def test_the_time_is_for_the_whole_answer(tmp_path: Path) -> None:
@@ -126,8 +114,8 @@ async def test_the_time_is_for_the_whole_answer(tmp_path: Path) -> None:
 
     async with at_port(serve) as port:
         began = asyncio.get_running_loop().time()
-        code, _, err = await ran(port, folder=tmp_path, patience="2s")
-    assert (code, err) == (1, "Error: the server did not answer within 2 s\n")
+        done = await ran(port, folder=tmp_path, patience="2s")
+    assert (done.code, done.err) == (1, "Error: the server did not answer within 2 s\n")
     assert asyncio.get_running_loop().time() - began < 30
 
 
@@ -144,8 +132,8 @@ async def test_who_refuses_before_all_is_read_is_heard(tmp_path: Path) -> None:
 
     (tmp_path / "policy.json").write_text('{"hosts": {"a": "' + "x" * 8_000_000 + '"}}')
     async with at_port(serve) as port:
-        code, _, err = await ran(port, "policy", "set", "-f", "policy.json", folder=tmp_path)
-    assert (code, "at most 1 MiB" in err) == (1, True), err
+        done = await ran(port, "policy", "set", "-f", "policy.json", folder=tmp_path)
+    assert (done.code, "at most 1 MiB" in done.err) == (1, True), done.err
 
 
 async def test_a_server_without_tls_is_told_from_one_that_is_away(tmp_path: Path) -> None:
@@ -155,10 +143,12 @@ async def test_a_server_without_tls_is_told_from_one_that_is_away(tmp_path: Path
         await writer.drain()
 
     async with at_port(serve) as port:
-        code, _, err = await ran(port, folder=tmp_path, scheme="https")
-    assert (code, "does not speak TLS: if it has none, say so with http://" in err) == (1, True), err
-    code, _, err = await ran(port, folder=tmp_path, patience="1s")
-    assert (code, f"no server answers at http://127.0.0.1:{port} (cli.address)" in err) == (1, True), err
+        told = await ran(port, folder=tmp_path, scheme="https")
+    assert told.code == 1
+    assert "does not speak TLS: if it has none, say so with http://" in told.err
+    away = await ran(port, folder=tmp_path, patience="1s")
+    assert away.code == 1
+    assert f"no server answers at http://127.0.0.1:{port} (cli.address)" in away.err
 
 
 def test_an_address_that_is_dead_does_not_take_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,135 +14,30 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import MetaData, text
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from headscale.db import tables
 from headscale.db.database import Database, Loaded, RowGone, open_sqlite
 from headscale.db.migrate import MIGRATIONS, newest
 from headscale.errors import Unavailable
-from headscale.keys import DiscoKey
 from headscale.records import (
-    AccessToken,
     Advance,
-    ApiKey,
-    Choices,
     Counter,
     Delete,
     Insert,
     Node,
-    OAuthClient,
     PolicyText,
     PreAuthKey,
-    RegisterMethod,
     Role,
     Update,
     User,
-    Webhook,
 )
-from headscale.tailcfg.hostinfo import Hostinfo, NetInfo, Service
 from tests.builders import NOW, mkey, nkey, node
-from tests.integration.databases import OnFile, Place, on_server
+from tests.integration.databases import Place, database_path, either_place, schema_of  # noqa: F401  (fixtures)
+from tests.integration.records import ALICE, API_KEY, BOB, CLIENT, FULL, HOOK, KEY, PLAIN, TOKEN
 
-ALICE = User(id=1, name="alice", created_at=NOW)
-BOB = User(
-    id=2,
-    name="bob",
-    groups=("all", "eng"),
-    role=Role.OWNER,
-    sealed_refresh=b"\x00\xff sealed",
-    display_name='B"ob ä\x00',
-    email="bob@example.com",
-    provider="oidc",
-    provider_identifier="https://idp/1",
-    profile_pic_url="https://pic",
-    created_at=NOW + timedelta(microseconds=1),
-)
-KEY = PreAuthKey(
-    id=7,
-    prefix="0123456789ab",
-    secret_hash=bytes(range(32)),
-    user_id=1,
-    tags=("tag:a", "tag:b"),
-    reusable=True,
-    ephemeral=True,
-    used=True,
-    preauthorized=True,
-    expiration=NOW,
-    description="for the build machines",
-    revoked=NOW,
-    created_at=NOW,
-)
-CLIENT = OAuthClient(
-    id=5,
-    prefix="k0123456789a",
-    secret_hash=bytes(range(32)),
-    scopes=("auth_keys", "devices:core"),
-    tags=("tag:a",),
-    description="CI",
-    created_at=NOW,
-    updated_at=NOW,
-)
-TOKEN = AccessToken(
-    id=6,
-    prefix="abcdefabcdef",
-    secret_hash=bytes(32),
-    client_id=5,
-    scopes=("auth_keys",),
-    tags=("tag:a",),
-    any_tag=True,
-    expiration=NOW,
-    created_at=NOW,
-)
-API_KEY = ApiKey(
-    id=4,
-    prefix="ba9876543210",
-    secret_hash=bytes(32),
-    user_id=1,
-    expiration=NOW,
-    created_at=NOW,
-    last_seen=NOW,
-)
-HOOK = Webhook(
-    id=2,
-    url="https://receiver.example/hook",
-    provider="slack",
-    subscriptions=("nodeCreated", "policyUpdate"),
-    sealed_secret=b"\x00\xff sealed",
-    creator="API key ba9876543210",
-    created_at=NOW,
-    modified_at=NOW,
-)
-CHOICES = Choices(
-    nameservers=("192.0.2.1",), split={"corp": ("192.0.2.2",), "x": ()}, magic_dns=False, node_expiry_days=0
-)
-FULL = node(
-    3,
-    disco_key=DiscoKey("discokey:" + "ab" * 32),
-    user_id=None,
-    tags=("tag:a",),
-    hostname='Jo"e\\\n🙂',
-    hostinfo=Hostinfo(
-        hostname="h",
-        os="linux",
-        userspace=True,
-        net_info=NetInfo(preferred_derp=9, working_udp=False, derp_latency={"9-v4": 0.25}),
-        services=(Service("tcp", 22, "ssh"),),
-        location={"City": "Köln", "Deep": [{"x": None, "big": 10**30}]},
-    ),
-    endpoints=("192.0.2.1:1", "[2001:db8::1]:2"),
-    ephemeral=True,
-    register_method=RegisterMethod.OIDC,
-    auth_key_id=7,
-    approved_routes=("10.0.0.0/8",),
-    expiry=NOW,
-    last_seen=NOW,
-    cap_version=0,
-    expired=True,
-)
-PLAIN = node(4, cap_version=0)
 NOTES = "these are notes about the database, not the database " * 10
 
 
@@ -153,19 +48,6 @@ def _write(path: Path, content: str) -> None:
 
 def _read(path: Path) -> str:
     return path.read_text()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "db.sqlite"
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def place(request: pytest.FixtureRequest, path: Path) -> Place:
-    """Where a database can be, one of each kind."""
-    if request.param == "sqlite":
-        return OnFile(path)
-    return on_server(request.getfixturevalue("postgres"))
 
 
 @pytest.fixture
@@ -282,23 +164,6 @@ def test_migrations_make_the_tables_that_we_use(place: Place) -> None:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, tables.metadata) == []
     engine.dispose()
-
-
-def schema_of(place: Place) -> str:
-    """All tables, columns, indexes and constraints, as the database tells them."""
-    found = MetaData()
-    with place.engine().connect() as connection:
-        found.reflect(connection)
-        names = sorted(found.tables)
-        made = [
-            (
-                CreateTable(table),
-                *(CreateIndex(index) for index in sorted(table.indexes, key=lambda i: str(i.name))),
-            )
-            for name in names
-            for table in [found.tables[name]]
-        ]
-        return "".join(str(part.compile(connection)) for parts in made for part in parts)
 
 
 async def test_the_second_start_changes_nothing(place: Place) -> None:

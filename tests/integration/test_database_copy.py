@@ -1,44 +1,23 @@
 """`headscale database copy`: all records from one kind of database into the other, or nothing."""
 
-import json
 import sqlite3
-from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from harness.servers.local import LocalSettings, local_settings, remove_data
+from harness.servers.local import LocalSettings
 from harness.servers.postgres import Postgres
 from headscale.db import tables
 from headscale.db.transfer import copy_database, place_of
 from headscale.errors import Conflict, Malformed, Unavailable
 from headscale.records import Advance, Counter, Insert, PolicyText, Preferences, Update
 from tests.builders import NOW
+from tests.integration.commands import headscale
 from tests.integration.databases import OnFile, on_server
-from tests.integration.test_database import (
-    ALICE,
-    API_KEY,
-    BOB,
-    CHOICES,
-    CLIENT,
-    FULL,
-    HOOK,
-    KEY,
-    PLAIN,
-    TOKEN,
-)
-from tests.integration.test_import import headscale
+from tests.integration.records import ALICE, API_KEY, BOB, CHOICES, CLIENT, FULL, HOOK, KEY, PLAIN, TOKEN
 
 POLICY = PolicyText(id=1, text='{"acls": []} // ä ␀ \x00\r\n', created_at=NOW)
 RECORDS = (ALICE, BOB, KEY, API_KEY, HOOK, CLIENT, TOKEN, FULL, PLAIN, POLICY)
-
-
-@pytest.fixture
-def settings() -> Iterator[LocalSettings]:
-    made = local_settings("127.0.0.1", ephemeral_timeout=timedelta(minutes=5))
-    yield made
-    remove_data(made)
 
 
 async def filled(path: Path) -> OnFile:
@@ -113,7 +92,7 @@ async def test_the_command_counts_and_the_password_stays_out(
     there = postgres.url(on_server(postgres).settings.name)
     ran = await headscale(settings, "database", "copy", str(start.path), there, "-o", "json")
     assert ran.code == 0, ran.err
-    assert json.loads(ran.out)["rows"]["pre_auth_keys"] == 1
+    assert ran.document["rows"]["pre_auth_keys"] == 1
     again = await headscale(settings, "database", "copy", str(start.path), there)
     assert again.code != 0
     assert "is not empty" in again.err

@@ -1,7 +1,7 @@
 """DERP maps over real sockets: what a URL may answer, and what open streams hear of a change."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -12,14 +12,14 @@ from aiohttp import web
 
 from harness.clients.fake import FakeClient
 from harness.servers.inprocess import config_of
-from harness.servers.local import LocalSettings, local_settings, remove_data
+from harness.servers.local import LocalSettings
 from harness.servers.rest import RestAdmin
 from headscale.app import running
 from headscale.config.settings import DerpSources
 from headscale.derp.fetch import REDIRECTS_MAX, fetch
 from headscale.derp.regions import MAX_SOURCE_BYTES
 from headscale.errors import HeadscaleError
-from tests.integration.fakes import EPHEMERAL_TIMEOUT, PATIENCE_S, registered
+from tests.integration.fakes import PATIENCE_S, registered
 
 NODE = b'{"Name":"7a","HostName":"h.example"}'
 MAP = b'{"Regions":{"7":{"RegionID":7,"RegionCode":"r","RegionName":"R","Nodes":[%s]}}}' % NODE
@@ -117,13 +117,6 @@ async def serving(settings: LocalSettings, sources: DerpSources) -> AsyncIterato
         async with FakeClient(settings.url, hostname="fake") as client:
             await registered(client, key.text)
             yield client
-
-
-@pytest.fixture
-def settings() -> Iterator[LocalSettings]:
-    made = local_settings("127.0.0.1", ephemeral_timeout=EPHEMERAL_TIMEOUT)
-    yield made
-    remove_data(made)
 
 
 async def test_open_streams_hear_of_another_map_and_of_nothing_else(

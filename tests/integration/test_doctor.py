@@ -2,11 +2,9 @@
 
 import asyncio
 import fcntl
-import json
 import os
 import sqlite3
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -31,6 +29,7 @@ from headscale.doctor.files import check_files
 from headscale.doctor.findings import Case, Finding, Verdict
 from headscale.doctor.policy import check_policy
 from headscale.keys import generate_private_key
+from tests.integration.commands import Ran, run
 from tests.integration.fakes import Join
 
 Load = Callable[..., Config]
@@ -313,27 +312,17 @@ async def test_a_policy_in_the_database_is_looked_at(config: Config) -> None:
 # ---- the command
 
 
-async def doctor(environment: dict[str, str], *words: str) -> tuple[int | None, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "headscale.cli.main", "doctor", *words),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **environment},
-    )
-    async with asyncio.timeout(60):
-        out, err = await process.communicate()
-    return process.returncode, out.decode(), err.decode()
+async def doctor(variables: Mapping[str, str], *words: str) -> Ran:
+    return await run("doctor", *words, given=variables)
 
 
 async def test_a_running_server_is_in_good_health(server: InProcessServer, join: Join) -> None:
     """Of the whole examination nothing fails, and a client that is in does not notice it."""
     one = await join("one")
     stream = await one.stream()
-    variables = dict(server.settings.variables)
-    code, out, err = await doctor(variables, "-o", "json")
-    document = json.loads(out)
-    assert (code, err, document["ok"]) == (0, "", True), out
-    found = {each["check"]: each["verdict"] for each in document["findings"]}
+    ran = await doctor(server.settings.variables, "-o", "json")
+    assert (ran.code, ran.err, ran.document["ok"]) == (0, "", True), ran.out
+    found = {each["check"]: each["verdict"] for each in ran.document["findings"]}
     for check in (
         "socket",
         "way: long polling",
@@ -348,27 +337,27 @@ async def test_a_running_server_is_in_good_health(server: InProcessServer, join:
 
 async def test_what_fails_is_said_with_what_to_do_and_an_exit_code(server: InProcessServer) -> None:
     server.settings.data.joinpath("noise_private.key").chmod(0o644)
-    code, out, err = await doctor(dict(server.settings.variables), "--problems")
-    assert (code, err) == (1, "")
-    assert "FAIL  noise key" in out
-    assert f"→ chmod 600 {server.settings.data}/noise_private.key" in out
-    assert "PASS  " not in out
+    ran = await doctor(server.settings.variables, "--problems")
+    assert (ran.code, ran.err) == (1, "")
+    assert "FAIL  noise key" in ran.out
+    assert f"→ chmod 600 {server.settings.data}/noise_private.key" in ran.out
+    assert "PASS  " not in ran.out
 
 
 async def test_another_url_is_tried_when_asked(server: InProcessServer) -> None:
-    code, out, _ = await doctor(dict(server.settings.variables), "--from", "http://127.0.0.1:1")
-    assert code == 1
-    assert "FAIL  way: connection" in out
-    code, _, err = await doctor(dict(server.settings.variables), "--from", "ftp://x")
-    assert (code, "is not http:// or https:// with a host" in err) == (2, True)
+    ran = await doctor(server.settings.variables, "--from", "http://127.0.0.1:1")
+    assert ran.code == 1
+    assert "FAIL  way: connection" in ran.out
+    ran = await doctor(server.settings.variables, "--from", "ftp://x")
+    assert (ran.code, "is not http:// or https:// with a host" in ran.err) == (2, True)
 
 
 async def test_a_configuration_that_cannot_be_used_is_a_finding(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("grpc_listen_addr: x\nsever_url: y\n")
-    code, out, _ = await doctor({}, "-c", str(file), "-o", "json")
-    assert code == 1
-    told = [each["what"] for each in json.loads(out)["findings"]]
+    ran = await doctor({}, "-c", str(file), "-o", "json")
+    assert ran.code == 1
+    told = [each["what"] for each in ran.document["findings"]]
     assert [f"{file}:{line}" in text for line, text in enumerate(told, start=1)] == [True, True]
 
 
@@ -382,11 +371,11 @@ async def test_a_private_authority_is_trusted_when_the_system_is_told(tmp_path: 
         assert settings.authority is not None
         authority.write_bytes(settings.authority)
         environment = {**settings.variables, "SSL_CERT_FILE": str(authority)}
-        assert (await doctor(environment))[0] == 0
+        assert (await doctor(environment)).code == 0
         trustme.CA().cert_pem.write_to_path(authority)
-        code, out, _ = await doctor(environment)
-        assert code == 1
-        assert "FAIL  TLS certificate" in out
+        ran = await doctor(environment)
+        assert ran.code == 1
+        assert "FAIL  TLS certificate" in ran.out
     finally:
         await server.close()
 

@@ -2,13 +2,11 @@
 
 import asyncio
 import hashlib
-import json
 import os
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,13 @@ import pytest
 
 from harness.peerdatabase import RELEASES, ZERO_TIME, PeerDatabase, stamp
 from harness.servers.inprocess import InProcessServer, config_of
-from harness.servers.local import LocalSettings, local_settings, remove_data
+from harness.servers.local import LocalSettings
 from harness.servers.postgres import Postgres
-from harness.servers.process import ProcessServer
 from headscale.peer.importing import Wish, import_peer
 from headscale.peer.source import read_peer
 from headscale.state.credentials import hash_secret
 from headscale.state.imported import WAITING_MAX
+from tests.integration.commands import headscale
 from tests.integration.doors import doors_of
 from tests.integration.fakes import Tailnet, registered
 
@@ -31,13 +29,6 @@ SECRET = "5ec2e7" * 10 + "cafe"
 OLD_SECRET = "A-_z" * 8
 OLD_KEY = "0123456789abcdef" * 3
 COST = 10  # the peer's
-
-
-@pytest.fixture
-def settings() -> Iterator[LocalSettings]:
-    made = local_settings("127.0.0.1", ephemeral_timeout=timedelta(minutes=5))
-    yield made
-    remove_data(made)
 
 
 @pytest.fixture
@@ -52,26 +43,6 @@ def dirty(tmp_path: Path) -> PeerDatabase:
     peer.add("pre_auth_keys", key=OLD_KEY, user_id=1, reusable=True, created_at=stamp())
     peer.add("policies", data='{"acls": []}', created_at=stamp())
     return peer
-
-
-class Ran:
-    """A command's exit code and what it printed."""
-
-    def __init__(self, code: int | None, out: bytes, err: bytes) -> None:
-        self.code, self.out, self.err = code, out.decode(), err.decode()
-
-
-async def headscale(settings: LocalSettings, *words: str) -> Ran:
-    """Run the command to its end."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "headscale.cli.main", *words),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **ProcessServer(settings).variables, "COLUMNS": "200"},
-    )
-    async with asyncio.timeout(60):
-        out, err = await process.communicate()
-    return Ran(process.returncode, out, err)
 
 
 async def imported(server: InProcessServer, peer: PeerDatabase, folder: Path) -> None:
@@ -113,7 +84,7 @@ async def test_an_import_fills_the_server_once(
     path = str(dirty.write_sqlite(tmp_path / "db.sqlite"))
     ran = await headscale(settings, "import", path, "--apply", "-o", "json")
     assert ran.code == 0, ran.err
-    document = json.loads(ran.out)
+    document = ran.document
     assert document["applied"] is True
     assert document["tables"]["nodes"] == {"rows": 3, "imported": 2, "alreadyThere": 0, "leftOut": 1}
     left_out = [note["row"] for note in document["notes"] if note["what"] == "left out"]
@@ -253,7 +224,7 @@ async def test_postgresql_says_the_same_as_sqlite(
     for where in (url, str(peer.write_sqlite(tmp_path / "db.sqlite"))):
         ran = await headscale(settings, "import", where, "-o", "json")
         assert ran.code == 0, ran.err
-        reports.append(json.loads(ran.out))
+        reports.append(ran.document)
         assert postgres.password not in ran.out
     assert {**reports[0], "source": ""} == {**reports[1], "source": ""}
     assert reports[0]["tables"]["nodes"]["imported"] == 2

@@ -1,7 +1,7 @@
 """What clients are told over real sockets while others come, change and go."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 import pytest
@@ -9,21 +9,12 @@ import pytest
 from harness.clients.fake import AnswerRefused, FakeClient, MapStream, PollEnded
 from harness.clients.session import SessionClosed, StreamCut
 from harness.servers.inprocess import InProcessServer, config_of
-from harness.servers.local import LocalSettings, local_settings, remove_data
+from harness.servers.local import LocalSettings
 from harness.servers.rest import RestAdmin
 from headscale.app import running
 from headscale.clock import SystemClock
 from headscale.mapper.fanout import KEEP_ALIVE_S
-from tests.integration.fakes import (
-    EPHEMERAL_TIMEOUT,
-    GRACE,
-    PATIENCE_S,
-    Enrolled,
-    Join,
-    Tailnet,
-    registered,
-    until,
-)
+from tests.integration.fakes import GRACE, PATIENCE_S, Enrolled, Join, Tailnet, registered, until
 
 DEAD = (PollEnded, SessionClosed, StreamCut)
 
@@ -312,13 +303,6 @@ class Hastened(SystemClock):
 
     def monotonic(self) -> float:
         return super().monotonic() + self.ahead
-
-
-@pytest.fixture
-def settings() -> Iterator[LocalSettings]:
-    made = local_settings("127.0.0.1", ephemeral_timeout=EPHEMERAL_TIMEOUT)
-    yield made
-    remove_data(made)
 
 
 async def test_a_quiet_poll_is_kept_alive(settings: LocalSettings) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -13,13 +13,13 @@ import pytest
 
 from harness.clients.fake import MapStream
 from harness.servers.inprocess import InProcessServer, config_of
-from harness.servers.local import LocalSettings, local_settings, remove_data
+from harness.servers.local import LocalSettings
 from headscale.api.v1.policy import TEXT_MAX_BYTES
 from headscale.app import App, running
 from headscale.config.settings import PolicyMode, PolicySettings
 from headscale.errors import Malformed, Unavailable
 from headscale.sources.policy import NOT_HERE
-from tests.integration.fakes import EPHEMERAL_TIMEOUT, PATIENCE_S, Enrolled, Tailnet, until
+from tests.integration.fakes import PATIENCE_S, Enrolled, Tailnet, until
 
 OPEN = '{"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]} // everybody\n'
 APART = """{
@@ -267,13 +267,6 @@ async def test_with_no_stored_policy_that_loads_nobody_is_let_in(call: Call, tai
     assert (await call("GET", "policy"))[1]["policy"] == BROKEN
     await put(call, OPEN)
     assert len((await one.client.map_once())["Peers"]) == 1
-
-
-@pytest.fixture
-async def settings() -> AsyncIterator[LocalSettings]:
-    made = local_settings("127.0.0.1", ephemeral_timeout=EPHEMERAL_TIMEOUT)
-    yield made
-    remove_data(made)
 
 
 def with_file(settings: LocalSettings, path: Path | None) -> Any:

@@ -1,11 +1,8 @@
 """`policy explain`, `diff` and `check` against a running server: their words and exit codes."""
 
 import asyncio
-import json
-import os
-import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import pytest
 from harness.servers.inprocess import InProcessServer
 from harness.servers.process import ProcessServer
 from headscale.sources.policyfile import TEXT_MAX_BYTES
+from tests.integration.commands import Headscale, Ran, run
 from tests.integration.fakes import Tailnet
 
 OFFICE = """{
@@ -32,40 +30,15 @@ WIDER = OFFICE.replace('["alice@"]', '["alice@", "bob@"]')
 BROKEN = '{\n  "acls": [\n    {"action": "accept", "src": ["group:x"], "dst": ["*:*"]}\n  ],\n  "bogus": 1\n}'
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """A command's exit code and what it printed."""
-
-    code: int | None
-    out: str
-    err: str
-
-
-Cli = Callable[..., Awaitable[Ran]]
 Call = Callable[..., Awaitable[tuple[int, Any]]]
 
 
 @pytest.fixture
-def cli(server: InProcessServer, tmp_path: Path) -> Cli:
+def cli(server: InProcessServer, tmp_path: Path) -> Headscale:
     """`headscale policy …` against the server, in a folder of the test's."""
-    environment = {**os.environ, **ProcessServer(server.settings).variables}
-
-    async def ran(*words: str, typed: str = "", **variables: str) -> Ran:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "headscale.cli.main", "policy", *words),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**environment, **variables},
-            cwd=tmp_path,
-        )
-        async with asyncio.timeout(20):
-            out, err = await process.communicate(typed.encode())
-        return Ran(process.returncode, out.decode(), err.decode())
-
     for name, text in (("office", OFFICE), ("wider", WIDER), ("broken", BROKEN)):
         (tmp_path / name).write_text(text)
-    return ran
+    return partial(run, "policy", given=ProcessServer(server.settings).variables, folder=tmp_path)
 
 
 @pytest.fixture
@@ -96,7 +69,7 @@ async def office(tailnet: Tailnet) -> Tailnet:
     return tailnet
 
 
-async def test_what_is_allowed_names_the_rule(cli: Cli, office: Tailnet) -> None:
+async def test_what_is_allowed_names_the_rule(cli: Headscale, office: Tailnet) -> None:
     assert await cli("explain", "laptop", "web1:443", "--proto", "tcp") == Ran(
         0,
         "allowed: laptop → web1, tcp port 443\n  acls[0] (line 6): group:eng → tag:web: 443\n",
@@ -104,7 +77,7 @@ async def test_what_is_allowed_names_the_rule(cli: Cli, office: Tailnet) -> None
     )
 
 
-async def test_what_is_denied_names_what_is_near(cli: Cli, office: Tailnet) -> None:
+async def test_what_is_denied_names_what_is_near(cli: Headscale, office: Tailnet) -> None:
     """Rules about other traffic, and who may send this."""
     assert await cli("explain", "bob@", "tag:web:443") == Ran(
         1,
@@ -117,7 +90,7 @@ async def test_what_is_denied_names_what_is_near(cli: Cli, office: Tailnet) -> N
     )
 
 
-async def test_several_nodes_with_the_same_answer_are_one(cli: Cli, office: Tailnet) -> None:
+async def test_several_nodes_with_the_same_answer_are_one(cli: Headscale, office: Tailnet) -> None:
     """And all must be allowed for a yes."""
     ran = await cli("explain", "autogroup:member", "tag:web:443")
     assert ran.code == 1
@@ -126,14 +99,14 @@ async def test_several_nodes_with_the_same_answer_are_one(cli: Cli, office: Tail
     assert (await cli("explain", "group:eng", "tag:web:443")).code == 0
 
 
-async def test_another_policy_can_be_asked(cli: Cli, office: Tailnet) -> None:
+async def test_another_policy_can_be_asked(cli: Headscale, office: Tailnet) -> None:
     """From a file or the standard input; the one in force stays."""
     assert (await cli("explain", "bob@", "tag:web:443", "--file", "wider")).code == 0
     assert (await cli("explain", "bob@", "tag:web:443", "-f", "-", typed=WIDER)).code == 0
     assert (await cli("explain", "bob@", "tag:web:443")).code == 1
 
 
-async def test_a_target_behind_a_router_says_the_way(cli: Cli, office: Tailnet) -> None:
+async def test_a_target_behind_a_router_says_the_way(cli: Headscale, office: Tailnet) -> None:
     async with asyncio.timeout(10):
         async with (await office.join("watch", user="2")).client:
             ran = await cli("explain", "alice@", "printer:631", "--proto", "tcp")
@@ -143,11 +116,11 @@ async def test_a_target_behind_a_router_says_the_way(cli: Cli, office: Tailnet) 
     assert "note: no node leads to 192.0.2.1, so nobody gets there" in lost.out
 
 
-async def test_an_answer_for_machines(cli: Cli, office: Tailnet) -> None:
+async def test_an_answer_for_machines(cli: Headscale, office: Tailnet) -> None:
     """With --json as with -o json."""
     ran = await cli("explain", "phone", "[fd7a:115c:a1e0::4]:443", "--json")
     assert (ran.code, ran) == (0, await cli("explain", "phone", "[fd7a:115c:a1e0::4]:443", "-o", "json"))
-    document = json.loads(ran.out)
+    document = ran.document
     assert (document["allowed"], document["protocol"], document["port"]) == (True, "tcp or udp", 443)
     [answer] = document["answers"]
     assert answer["sources"] == ["phone"]
@@ -166,7 +139,7 @@ async def test_an_answer_for_machines(cli: Cli, office: Tailnet) -> None:
     ],
 )
 async def test_a_question_that_has_no_answer_is_code_2(
-    cli: Cli, office: Tailnet, words: tuple[str, ...], message: str
+    cli: Headscale, office: Tailnet, words: tuple[str, ...], message: str
 ) -> None:
     """And nothing on stdout."""
     ran = await cli("explain", *words)
@@ -174,7 +147,7 @@ async def test_a_question_that_has_no_answer_is_code_2(
     assert message in ran.err
 
 
-async def test_without_a_server_there_is_no_answer(cli: Cli, tmp_path: Path) -> None:
+async def test_without_a_server_there_is_no_answer(cli: Headscale, tmp_path: Path) -> None:
     variables = {"HEADSCALE_UNIX_SOCKET": str(tmp_path / "none"), "HEADSCALE_CLI_TIMEOUT": "100ms"}
     for words in (("explain", "alice@", "bob@"), ("diff", "office", "wider")):
         ran = await cli(*words, **variables)
@@ -182,7 +155,7 @@ async def test_without_a_server_there_is_no_answer(cli: Cli, tmp_path: Path) -> 
         assert "no server answers at" in ran.err
 
 
-async def test_without_a_policy_everybody_reaches_everything(cli: Cli, tailnet: Tailnet) -> None:
+async def test_without_a_policy_everybody_reaches_everything(cli: Headscale, tailnet: Tailnet) -> None:
     """A user without a device is answered for one that they may get."""
     await tailnet.join("laptop", user="1")
     assert await cli("explain", "laptop", "bob@:22") == Ran(
@@ -194,7 +167,7 @@ async def test_without_a_policy_everybody_reaches_everything(cli: Cli, tailnet: 
     )
 
 
-async def test_a_diff_says_who_gains_and_who_loses(cli: Cli, office: Tailnet) -> None:
+async def test_a_diff_says_who_gains_and_who_loses(cli: Headscale, office: Tailnet) -> None:
     """With two files as with the policy in force, either way round; code 1."""
     forth = await cli("diff", "office", "wider")
     assert (forth.code, forth.err) == (1, "")
@@ -207,7 +180,7 @@ async def test_a_diff_says_who_gains_and_who_loses(cli: Cli, office: Tailnet) ->
     assert "bob@ → tag:web\n  - icmp, ipv6-icmp, tcp:443, udp:443\n" in back.out
 
 
-async def test_no_difference_is_code_0(cli: Cli, office: Tailnet) -> None:
+async def test_no_difference_is_code_0(cli: Headscale, office: Tailnet) -> None:
     """Comments, order and other words for the same do not count."""
     assert await cli("diff", "office") == Ran(0, "no difference in access\n", "")
     assert (await cli("diff", "office", "-", typed=OFFICE.replace('"group:eng"]', '"alice@"]'))).code == 0
@@ -215,7 +188,7 @@ async def test_no_difference_is_code_0(cli: Cli, office: Tailnet) -> None:
     assert '"changed": false' in same.out
 
 
-async def test_a_diff_tells_of_ssh_attributes_and_routes(cli: Cli, office: Tailnet) -> None:
+async def test_a_diff_tells_of_ssh_attributes_and_routes(cli: Headscale, office: Tailnet) -> None:
     more = """
       "ssh": [{"action": "check", "src": ["alice@"], "dst": ["tag:web"], "users": ["root"]}],
       "nodeAttrs": [{"target": ["tag:web"], "attr": ["drive:share"]}],
@@ -240,7 +213,9 @@ async def test_a_diff_tells_of_ssh_attributes_and_routes(cli: Cli, office: Tailn
         (("broken", "office"), "broken:3:34: acls[0].src[0]: "),
     ],
 )
-async def test_a_diff_that_cannot_be_made_is_code_2(cli: Cli, words: tuple[str, ...], message: str) -> None:
+async def test_a_diff_that_cannot_be_made_is_code_2(
+    cli: Headscale, words: tuple[str, ...], message: str
+) -> None:
     ran = await cli("diff", *words)
     assert (ran.code, ran.out) == (2, "")
     assert message in ran.err
@@ -271,14 +246,14 @@ async def test_questions_have_the_size_limit_of_policies(call: Call) -> None:
     assert (await call("policy/diff", {"old": largest, "new": largest}))[0] == 200
 
 
-async def test_a_check_counts_rules_and_tests(cli: Cli, office: Tailnet) -> None:
+async def test_a_check_counts_rules_and_tests(cli: Headscale, office: Tailnet) -> None:
     assert await cli("check", "office") == Ran(0, "Policy is valid: 2 rules, 1 test passed.\n", "")
     assert (await cli("check", "-", "--json", typed="{}")).out == (
         '{\n\t"rules": 0,\n\t"tested": true,\n\t"tests": 0,\n\t"valid": true\n}\n'
     )
 
 
-async def test_a_check_puts_every_complaint_on_a_line(cli: Cli, office: Tailnet) -> None:
+async def test_a_check_puts_every_complaint_on_a_line(cli: Headscale, office: Tailnet) -> None:
     """As compilers do, so that editors find them; the same for a test that fails."""
     broken = await cli("check", "broken")
     assert (broken.code, broken.out) == (1, "")
@@ -288,10 +263,10 @@ async def test_a_check_puts_every_complaint_on_a_line(cli: Cli, office: Tailnet)
     assert failing.err == "-:9:13: tests[0]: test(s) failed: node 1 cannot reach tag:web:80 (node 4)\n"
 
 
-async def test_complaints_for_machines(cli: Cli) -> None:
+async def test_complaints_for_machines(cli: Headscale) -> None:
     ran = await cli("check", "broken", "--json")
     assert (ran.code, ran.err) == (1, "")
-    first = json.loads(ran.out)["complaints"][1]
+    first = ran.document["complaints"][1]
     assert {key: first[key] for key in ("file", "line", "column", "path")} == {
         "file": "broken",
         "line": 5,
@@ -300,7 +275,7 @@ async def test_complaints_for_machines(cli: Cli) -> None:
     }
 
 
-async def test_a_file_that_is_too_large_is_not_sent(cli: Cli, tmp_path: Path) -> None:
+async def test_a_file_that_is_too_large_is_not_sent(cli: Headscale, tmp_path: Path) -> None:
     (tmp_path / "large").write_text("{}" + " " * (TEXT_MAX_BYTES - 1))
     ran = await cli("check", "large")
     assert ran == Ran(

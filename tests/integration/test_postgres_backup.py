@@ -14,9 +14,10 @@ from harness.peerdatabase import PeerDatabase
 from harness.servers.inprocess import InProcessServer
 from harness.servers.local import LocalSettings, local_settings, remove_data
 from harness.servers.postgres import Postgres
+from tests.integration.commands import headscale
 from tests.integration.fakes import EPHEMERAL_TIMEOUT, GRACE, Enrolled, Tailnet, registered, until
 from tests.integration.test_backup import members
-from tests.integration.test_import import dirty, headscale  # noqa: F401  (a fixture)
+from tests.integration.test_import import dirty  # noqa: F401  (a fixture)
 
 
 class Site:

@@ -1,24 +1,21 @@
 """Roles of people through the running server: who is told, what is written down, groups of a provider, the command."""
 
 import asyncio
-import json
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
 import pytest
-from click.testing import CliRunner
 
 from harness.servers.configuration import Configuration
 from harness.servers.inprocess import InProcessServer
 from harness.servers.local import local_settings
 from harness.servers.process import ProcessServer
-from headscale.cli.framework import Failed
-from headscale.cli.main import root
 from headscale.records import Role, RoleMapping
 from headscale.reload import settle_roles
 from headscale.state.settings import configure
+from tests.integration.commands import Ran, headscale_inside
 from tests.integration.doors import doors_of
 from tests.integration.fakes import EPHEMERAL_TIMEOUT, PATIENCE_S, Tailnet, until
 from tests.integration.people import Place, logged_in, someone
@@ -137,47 +134,38 @@ async def test_a_tailnet_without_an_owner_is_told_at_each_start_and_reload() -> 
         await server.close()
 
 
-async def headscale(server: InProcessServer, *words: str) -> tuple[int, str, str]:
-    variables = {"HEADSCALE_UNIX_SOCKET": str(server.settings.socket), "COLUMNS": "200"}
-    runner = CliRunner(env=variables)
-    async with asyncio.timeout(PATIENCE_S):
-        ran = await asyncio.to_thread(runner.invoke, root, words)
-    said_why = str(ran.exception) if isinstance(ran.exception, Failed) else ran.stderr
-    return ran.exit_code, ran.stdout, said_why
-
-
 async def test_the_command(server: InProcessServer, tailnet: Tailnet) -> None:
     """By name or ID; the list shows it, and so does its JSON; the owner stays."""
-    said = (0, "bob (ID 2) is a network-admin now\n", "")
-    assert await headscale(server, "users", "set-role", "bob", "network-admin") == said
-    assert (await headscale(server, "users", "set-role", "2", "auditor"))[:2] == (
-        0,
-        "bob (ID 2) is an auditor now\n",
-    )
-    _, table, _ = await headscale(server, "users", "list")
+    headscale = partial(headscale_inside, server.settings)
+    said = Ran(0, "bob (ID 2) is a network-admin now\n", "")
+    assert await headscale("users", "set-role", "bob", "network-admin") == said
+    ran = await headscale("users", "set-role", "2", "auditor")
+    assert (ran.code, ran.out) == (0, "bob (ID 2) is an auditor now\n")
+    table = (await headscale("users", "list")).out
     assert [("owner" in line, "auditor" in line) for line in table.splitlines()[-2:]] == [
         (True, False),
         (False, True),
     ]
-    listed = json.loads((await headscale(server, "users", "list", "-o", "json"))[1])
+    listed = (await headscale("users", "list", "-o", "json")).document
     assert [(user["name"], user["role"]) for user in listed] == [("alice", "owner"), ("bob", "auditor")]
-    code, _, said_why = await headscale(server, "users", "set-role", "alice", "admin")
-    assert code == 1
-    assert "hand ownership over first" in said_why
-    code, _, said_why = await headscale(server, "users", "set-role", "eve", "admin")
-    assert (code, "expected exactly one user called eve, found 0" in said_why) == (1, True)
-    assert (await headscale(server, "users", "set-role", "bob", "root"))[0] == 2
+    ran = await headscale("users", "set-role", "alice", "admin")
+    assert ran.code == 1
+    assert "hand ownership over first" in ran.err
+    ran = await headscale("users", "set-role", "eve", "admin")
+    assert (ran.code, "expected exactly one user called eve, found 0" in ran.err) == (1, True)
+    assert (await headscale("users", "set-role", "bob", "root")).code == 2
 
 
 async def test_the_command_makes_keys_of_people(server: InProcessServer, tailnet: Tailnet) -> None:
     """The list says whose each is; one that is nobody's has no user at all."""
-    code, text, _ = await headscale(server, "apikeys", "create", "--user", "bob")
-    assert (code, text.startswith("hskey-api-")) == (0, True)
-    assert (await headscale(server, "apikeys", "create"))[0] == 0
-    listed = json.loads((await headscale(server, "apikeys", "list", "-o", "json"))[1])
+    headscale = partial(headscale_inside, server.settings)
+    made = await headscale("apikeys", "create", "--user", "bob")
+    assert (made.code, made.out.startswith("hskey-api-")) == (0, True)
+    assert (await headscale("apikeys", "create")).code == 0
+    listed = (await headscale("apikeys", "list", "-o", "json")).document
     assert [key.get("user", {}).get("name") for key in listed] == ["bob", None]
-    table = (await headscale(server, "apikeys", "list"))[1].splitlines()
+    table = (await headscale("apikeys", "list")).out.splitlines()
     assert [("bob" in line) for line in table[-2:]] == [True, False]
     async with doors_of(server) as (_, main):
-        assert (await main.with_key(text.strip())("GET", "user"))[0] == 403
-    assert (await headscale(server, "apikeys", "create", "--user", "eve"))[0] == 1
+        assert (await main.with_key(made.out.strip())("GET", "user"))[0] == 403
+    assert (await headscale("apikeys", "create", "--user", "eve")).code == 1

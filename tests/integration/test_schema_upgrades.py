@@ -27,25 +27,19 @@ from headscale.db.migrate import MIGRATIONS, newest
 from headscale.errors import Unavailable
 from headscale.records import Advance, Counter, Delete, Insert, User
 from tests.builders import NOW
-from tests.integration.databases import OnFile, OnServer, Place, on_server
-from tests.integration.test_database import schema_of
+from tests.integration.databases import (  # noqa: F401  (two are fixtures)
+    OnFile,
+    OnServer,
+    Place,
+    database_path,
+    either_place,
+    on_server,
+    schema_of,
+)
 
 RELEASES = Path(__file__).parents[1] / "data" / "releases"
 ALL = sorted(path.name.split(".")[0] for path in RELEASES.glob("*.sqlite.sql"))
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "db.sqlite"
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def place(request: pytest.FixtureRequest, path: Path) -> Place:
-    """Where a database can be, one of each kind."""
-    if request.param == "sqlite":
-        return OnFile(path)
-    return on_server(request.getfixturevalue("postgres"))
 
 
 def rows_of(place: Place) -> Rows:

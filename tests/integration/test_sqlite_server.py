@@ -6,36 +6,25 @@ import re
 import signal
 import sqlite3
 import stat
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from harness.clients.fake import FakeClient
-from harness.runs import environ
 from harness.servers.inprocess import InProcessServer
-from harness.servers.local import LocalSettings, local_settings, remove_data
+from harness.servers.local import LocalSettings, local_settings
 from harness.servers.process import ProcessServer
 from headscale.backup.restoring import restore_backup
 from headscale.db import database as databases
 from headscale.errors import Conflict
+from tests.integration.commands import headscale
 from tests.integration.fakes import EPHEMERAL_TIMEOUT, Tailnet, registered
-from tests.integration.test_import import headscale
 
 # What anybody may know.
 PUBLIC = {"derp.crt"}
-
-
-@pytest.fixture
-def settings() -> Iterator[LocalSettings]:
-    """Of a new server."""
-    made = local_settings("127.0.0.1", ephemeral_timeout=timedelta(minutes=5))
-    yield made
-    remove_data(made)
 
 
 @pytest.fixture
@@ -111,24 +100,17 @@ async def test_a_killed_server_leaves_the_file_to_the_next(
     await process.create_user("me")
     process.signal(signal.SIGSTOP)
     try:
-        second = await asyncio.to_thread(_serve, process)
+        second = await headscale(settings, "serve")
     finally:
         process.signal(signal.SIGCONT)
-    assert second.returncode == 1
+    assert second.code == 1
     assert re.search(
-        rf"{settings.database} is in use by another headscale process: stop that one first", second.stderr
+        rf"{settings.database} is in use by another headscale process: stop that one first", second.err
     )
-    assert "Traceback" not in second.stderr
+    assert "Traceback" not in second.err
     await process.kill()
     await process.start()
     assert [user.name for user in await process.users()] == ["me"]
-
-
-def _serve(process: ProcessServer) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "headscale.cli.main", "serve"]
-    return subprocess.run(
-        command, env=environ(process.variables), capture_output=True, text=True, timeout=30, check=False
-    )
 
 
 @contextmanager

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from click.testing import CliRunner
 
-from headscale.cli.main import root
 from headscale.webhooks import delivery
+from tests.integration.commands import headscale_inside
 from tests.integration.fakes import PATIENCE_S, Join, Tailnet
 from tests.integration.test_api_v2_tailnet import Api, api_of
 
@@ -207,17 +206,16 @@ async def test_bad_ones_are_refused(api: Api, asked: dict[str, Any], status: int
 
 
 async def test_the_command_line_manages_them(tailnet: Tailnet, receiver: Receiver) -> None:
-    def run(*words: str) -> Any:
-        path = str(tailnet.server.settings.socket)
-        ran = CliRunner().invoke(root, ["webhooks", *words], env={"HEADSCALE_UNIX_SOCKET": path})
-        assert ran.exit_code == 0, ran.output
-        return ran.stdout.strip()
+    async def run(*words: str) -> str:
+        ran = await headscale_inside(tailnet.server.settings, "webhooks", *words)
+        assert ran.code == 0, ran.err
+        return ran.out.strip()
 
-    secret = await asyncio.to_thread(run, "create", receiver.url, "-s", "nodeDeleted")
-    assert receiver.url in await asyncio.to_thread(run, "list")
-    await asyncio.to_thread(run, "test", "-i", "1")
+    secret = await run("create", receiver.url, "-s", "nodeDeleted")
+    assert receiver.url in await run("list")
+    await run("test", "-i", "1")
     await receiver.until("test")
     assert is_signed(*receiver.received[0], secret)
-    assert await asyncio.to_thread(run, "rotate", "-i", "1") != secret
-    await asyncio.to_thread(run, "delete", "-i", "1", "--force")
-    assert await asyncio.to_thread(run, "list", "-o", "json") == "[]"
+    assert await run("rotate", "-i", "1") != secret
+    await run("delete", "-i", "1", "--force")
+    assert await run("list", "-o", "json") == "[]"

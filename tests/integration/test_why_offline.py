@@ -4,37 +4,27 @@ import asyncio
 import os
 import pty
 import signal
-import sys
+from functools import partial
 from typing import Any
 
 import pytest
 
 from harness.servers.base import AdminRefused
 from harness.servers.inprocess import InProcessServer
+from tests.integration.commands import COMMAND, Headscale, environment, run
 from tests.integration.fakes import PATIENCE_S, Join, Tailnet
 
 
-class Command:
-    """Runs `headscale` against the server."""
-
-    def __init__(self, server: InProcessServer) -> None:
-        self.environment = {**os.environ, **server.settings.variables, "COLUMNS": "160", "TERM": "xterm"}
-
-    async def __call__(self, *words: str, **variables: str) -> tuple[int | None, str, str]:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "headscale.cli.main", *words),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**self.environment, **variables},
-        )
-        async with asyncio.timeout(20):
-            out, err = await process.communicate()
-        return process.returncode, out.decode(), err.decode()
+@pytest.fixture
+def variables(server: InProcessServer) -> dict[str, str]:
+    """For a terminal from which the server can be reached."""
+    return {**server.settings.variables, "TERM": "xterm"}
 
 
 @pytest.fixture
-def headscale(server: InProcessServer) -> Command:
-    return Command(server)
+def headscale(variables: dict[str, str]) -> Headscale:
+    """The command, in that terminal."""
+    return partial(run, given=variables)
 
 
 async def why(server: InProcessServer, node_id: int) -> Any:
@@ -95,40 +85,40 @@ async def test_a_node_that_is_not_there_is_a_404(server: InProcessServer) -> Non
 
 
 async def test_the_command_says_it_in_words_and_for_scripts(
-    tailnet: Tailnet, join: Join, headscale: Command
+    tailnet: Tailnet, join: Join, headscale: Headscale
 ) -> None:
     one, two = await join("one"), await join("two")
     await two.stream()
-    code, out, err = await headscale("nodes", "why-offline", str(one.id))
-    assert (code, err) == (1, "")
-    assert out.startswith("one is offline: it joined with a pre-auth key ")
-    assert "→ See whether tailscaled runs on the device" in out
-    code, out, _ = await headscale("nodes", "why-offline", "-i", str(two.id), "-o", "json")
-    assert code == 0
-    assert '"online": true' in out
-    code, out, err = await headscale("nodes", "why-offline", "99")
-    assert (code, out) == (2, "")
-    assert "99" in err
+    ran = await headscale("nodes", "why-offline", str(one.id))
+    assert (ran.code, ran.err) == (1, "")
+    assert ran.out.startswith("one is offline: it joined with a pre-auth key ")
+    assert "→ See whether tailscaled runs on the device" in ran.out
+    ran = await headscale("nodes", "why-offline", "-i", str(two.id), "-o", "json")
+    assert ran.code == 0
+    assert '"online": true' in ran.out
+    ran = await headscale("nodes", "why-offline", "99")
+    assert (ran.code, ran.out) == (2, "")
+    assert "99" in ran.err
 
 
-async def test_top_prints_one_screen(tailnet: Tailnet, join: Join, headscale: Command) -> None:
+async def test_top_prints_one_screen(tailnet: Tailnet, join: Join, headscale: Headscale) -> None:
     one = await join("one")
     await one.stream()
-    code, out, err = await headscale("top", "--once")
-    assert (code, err) == (0, "")
-    assert "1 online of 1" in out
-    assert "\x1b[?1049h" not in out
+    ran = await headscale("top", "--once")
+    assert (ran.code, ran.err) == (0, "")
+    assert "1 online of 1" in ran.out
+    assert "\x1b[?1049h" not in ran.out
 
 
-async def test_top_works_from_elsewhere_with_a_key(server: InProcessServer, headscale: Command) -> None:
+async def test_top_works_from_elsewhere_with_a_key(server: InProcessServer, headscale: Headscale) -> None:
     key = (await server.call("POST", "apikey", {}))["apiKey"]
-    code, out, _ = await headscale(
+    ran = await headscale(
         *("top", "-o", "json", "-n", "0"), HEADSCALE_CLI_ADDRESS=server.url, HEADSCALE_CLI_API_KEY=key
     )
-    assert code == 0
-    assert '"controlSessions": 0' in out
+    assert ran.code == 0
+    assert '"controlSessions": 0' in ran.out
     wrong = await headscale("top", "--once", HEADSCALE_CLI_ADDRESS=server.url, HEADSCALE_CLI_API_KEY="no")
-    assert wrong[0] == 1
+    assert wrong.code == 1
 
 
 async def test_what_is_no_number_of_nodes_is_refused(server: InProcessServer) -> None:
@@ -137,15 +127,15 @@ async def test_what_is_no_number_of_nodes_is_refused(server: InProcessServer) ->
             await server.call("GET", f"debug/overview?nodes={wrong}")
 
 
-async def test_top_follows_and_ends_cleanly(tailnet: Tailnet, join: Join, headscale: Command) -> None:
+async def test_top_follows_and_ends_cleanly(tailnet: Tailnet, join: Join, variables: dict[str, str]) -> None:
     """In a terminal of its own: it shows who comes in, and Ctrl-C leaves the terminal as it was."""
     ours, theirs = pty.openpty()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "headscale.cli.main", "top", "--interval", "0.2"),
+        *(*COMMAND, "top", "--interval", "0.2"),
         stdin=theirs,
         stdout=theirs,
         stderr=asyncio.subprocess.PIPE,
-        env=headscale.environment,
+        env=environment(variables),
     )
     os.close(theirs)
     seen = bytearray()
