@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -26,6 +26,8 @@ from sqlalchemy import (
     URL,
     BigInteger,
     Connection,
+    Executable,
+    Table,
     any_,
     bindparam,
     delete,
@@ -74,6 +76,11 @@ _CAUSES: Final = {
     sqlite3.SQLITE_IOERR: "the disk with the database cannot be read or written",
     sqlite3.SQLITE_READONLY: "the database cannot be written to",
 }
+_ADVANCE: Final = (
+    update(tables.counters)
+    .where(tables.counters.c.name == bindparam("counter"))
+    .values(value=bindparam("last"))
+)
 # All rows of a large tailnet take longer than a question.
 LOAD_S: Final = 60.0
 
@@ -327,7 +334,7 @@ def _execute(connection: Connection, writes: Sequence[Write]) -> None:
             continue
         rows = [tables.row_of(write.record) for write in batch if not isinstance(write, Advance)]
         if kind is Insert:
-            connection.execute(insert(table), rows)
+            connection.execute(_insert(table), rows)
         else:
             _exactly_these(connection, kind, table, rows)
 
@@ -340,16 +347,15 @@ def _exactly_these(
     connection: Connection, kind: type[Write], table: Any, rows: Sequence[dict[str, Any]]
 ) -> None:
     """Update or delete these rows in one statement: each way to the database costs more than a row."""
-    where = table.c.id == bindparam("this_id")
     values = [{"this_id": row.pop("id"), **row} for row in rows]
     # ids are unique, so one that is missing shows in the sum
     if not connection.dialect.supports_sane_multi_rowcount:
         found = _exactly_by_count(connection, kind, table, values)
     elif kind is Update:
-        found = connection.execute(update(table).where(where), values).rowcount
+        found = connection.execute(_update(table), values).rowcount
     else:
         ids = [{"this_id": row["this_id"]} for row in values]
-        found = connection.execute(delete(table).where(where), ids).rowcount
+        found = connection.execute(_delete(table), ids).rowcount
     if found != len(values):
         missing = ", ".join(str(row["this_id"]) for row in values)
         raise RowGone(f"{table.name} has {found} of the rows {missing}")
@@ -365,15 +371,30 @@ def _exactly_by_count(
         return connection.execute(delete(table).where(these)).rowcount
     found = connection.scalar(select(func.count()).select_from(table).where(these)) or 0
     if found == len(values):
-        connection.execute(update(table).where(table.c.id == bindparam("this_id")), values)
+        connection.execute(_update(table), values)
     return found
+
+
+# A statement is made once for a table: to find out that it has compiled one like it before costs SQLAlchemy more than a
+# row. Which row is meant is `this_id`.
+@cache
+def _insert(table: Table) -> Executable:
+    return insert(table)
+
+
+@cache
+def _update(table: Table) -> Executable:
+    return update(table).where(table.c.id == bindparam("this_id"))
+
+
+@cache
+def _delete(table: Table) -> Executable:
+    return delete(table).where(table.c.id == bindparam("this_id"))
 
 
 def _advance(connection: Connection, counters: Iterable[Advance]) -> None:
     last = {write.counter: write.value for write in counters}
     for counter, value in last.items():
-        changed = connection.execute(
-            update(tables.counters).where(tables.counters.c.name == counter.value).values(value=value)
-        )
+        changed = connection.execute(_ADVANCE, {"counter": counter.value, "last": value})
         if not changed.rowcount:
             connection.execute(insert(tables.counters).values(name=counter.value, value=value))

@@ -5,8 +5,10 @@ of a machine for each user), so that a bug above is a refused commit and never a
 """
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cache
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -369,7 +371,8 @@ def row_of(record: Record) -> dict[str, Any]:
     """The record's columns; what is only known in memory (expired, ending) has none."""
     if isinstance(record, PolicyText):
         return {"id": record.id, "data": record.text, "created_at": record.created_at}
-    row = {column.name: getattr(record, column.name) for column in table_of(record).columns}
+    names, values_of = _columns(table_of(record))
+    row: dict[str, Any] = dict(zip(names, values_of(record), strict=True))
     if isinstance(record, User):
         row["role"] = record.role.value
     if isinstance(record, Node):
@@ -377,6 +380,13 @@ def row_of(record: Record) -> dict[str, Any]:
         row["ipv6"] = str(record.ipv6) if record.ipv6 else None
         row["register_method"] = record.register_method.value
     return row
+
+
+@cache
+def _columns(table: Table) -> tuple[tuple[str, ...], Callable[[Record], tuple[Any, ...]]]:
+    """Their names, and what reads them off a record; asking SQLAlchemy for them costs more than a row."""
+    names = tuple(column.name for column in table.columns)
+    return names, attrgetter(*names)
 
 
 def user_of(row: Any) -> User:
