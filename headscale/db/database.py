@@ -13,6 +13,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,10 +27,12 @@ from sqlalchemy import (
     URL,
     BigInteger,
     Connection,
+    Engine,
     Executable,
     Table,
     any_,
     bindparam,
+    create_engine,
     delete,
     event,
     func,
@@ -123,22 +126,28 @@ class Link(Protocol):
 
 
 class SqliteLink:
-    """The file. There is one connection, and a transaction on it must have it to itself."""
+    """The file. One connection reads it and one changes it, in turns.
 
-    def __init__(self, engine: AsyncEngine, lock: int) -> None:
-        self.engine = engine
+    A change is made as a whole in a thread. With aiosqlite each of its statements is several turns of the event loop,
+    which cost more than the rows and take long where there is much else to do.
+    """
+
+    def __init__(self, engine: AsyncEngine, changing: Engine, lock: int) -> None:
+        self._engine = engine
+        self._changing = changing
         self._lock = lock
         self._turn = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, "sqlite")
 
     @asynccontextmanager
     async def reading(self, within_s: float | None = None) -> AsyncIterator[AsyncConnection]:
-        async with self._turn, self.engine.connect() as connection:
+        async with self._turn, self._engine.connect() as connection:
             yield connection
 
     async def commit(self, change: Callable[[Connection], None], *, rows: int) -> None:
         try:
-            async with self._turn, self.engine.begin() as connection:
-                await connection.run_sync(change)
+            async with self._turn:
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._change, change)
         except OperationalError as problem:
             code = getattr(problem.orig, "sqlite_errorcode", 0) & 0xFF  # the rest says more of the same
             if (cause := _CAUSES.get(code)) is None:
@@ -149,8 +158,15 @@ class SqliteLink:
         raise AssertionError("no commit to a file is ever in doubt")
 
     async def close(self) -> None:
-        await self.engine.dispose()
+        # Whoever waited for a change may have been cancelled; the change goes on, and the file is ours until its end.
+        await asyncio.to_thread(self._thread.shutdown)
+        self._changing.dispose()
+        await self._engine.dispose()
         os.close(self._lock)
+
+    def _change(self, change: Callable[[Connection], None]) -> None:
+        with self._changing.begin() as connection:
+            change(connection)
 
 
 class Database:
@@ -256,18 +272,19 @@ async def open_sqlite(path: Path) -> Database:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as problem:
         raise Unavailable(f"the database {path} cannot be opened: {problem.strerror}") from problem
-    engine = create_async_engine(
-        URL.create("sqlite+aiosqlite", database=str(path)),
-        poolclass=StaticPool,  # one writer, one connection
-        connect_args={"check_same_thread": False},
-    )
-    event.listen(engine.sync_engine, "connect", _set_pragmas)
-    event.listen(engine.sync_engine, "begin", _begin_immediate)
+    one: dict[str, Any] = {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
+    engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(path)), **one)
+    changing = create_engine(URL.create("sqlite+pysqlite", database=str(path)), **one)
+    for each in (engine.sync_engine, changing):
+        event.listen(each, "connect", _set_pragmas)
+        event.listen(each, "begin", _begin_immediate)
     copy = None
     try:
         copy = await asyncio.to_thread(keep_before_upgrade, path)
         before = await bring_up(engine)
+        await asyncio.to_thread(_connect, changing)
     except BaseException as problem:
+        changing.dispose()
         await engine.dispose()
         os.close(lock)
         if isinstance(problem, DatabaseError | sqlite3.Error):
@@ -280,7 +297,12 @@ async def open_sqlite(path: Path) -> Database:
         raise
     if copy is not None:
         log.info("database upgraded from=%s to=%s, and kept as it was in %s", before.revision, newest(), copy)
-    return Database(SqliteLink(engine, lock))
+    return Database(SqliteLink(engine, changing, lock))
+
+
+def _connect(engine: Engine) -> None:
+    """Before the first change, which may come when there is no room for it. The pool keeps the connection."""
+    engine.connect().close()
 
 
 def _room(path: Path) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -14,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import Connection, insert, text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -38,6 +39,7 @@ from tests.builders import NOW, mkey, nkey, node
 from tests.integration.databases import Place, database_path, either_place, schema_of  # noqa: F401  (fixtures)
 from tests.integration.records import ALICE, API_KEY, BOB, CLIENT, FULL, HOOK, KEY, PLAIN, TOKEN
 
+WITHIN_S = 10.0
 NOTES = "these are notes about the database, not the database " * 10
 
 
@@ -244,10 +246,55 @@ async def test_a_node_goes_before_its_user(database: Database) -> None:
 async def test_every_connection_to_a_file_is_durable_and_checks(path: Path) -> None:
     """A commit that returned survives a power cut: WAL with FULL."""
     expected = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000}
-    database = await open_sqlite(path)
-    async with database._link.reading() as connection:
+
+    def looked_at(connection: Connection) -> None:
         for pragma, value in expected.items():
-            assert (await connection.execute(text(f"PRAGMA {pragma}"))).scalar() == value
+            assert connection.execute(text(f"PRAGMA {pragma}")).scalar() == value
+
+    database = await open_sqlite(path)
+    async with database.reading() as connection:
+        await connection.run_sync(looked_at)
+    await database.change(looked_at, rows=0)
+    await database.close()
+
+
+async def test_a_change_goes_on_when_nobody_waits_for_it(path: Path) -> None:
+    """Whoever waited was cancelled; the file is let go when the change has been made, as a whole."""
+    began, may_end = threading.Event(), threading.Event()
+
+    def change(connection: Connection) -> None:
+        connection.execute(insert(tables.users), [tables.row_of(ALICE)])
+        began.set()
+        assert may_end.wait(WITHIN_S)
+
+    database = await open_sqlite(path)
+    waiting = asyncio.create_task(database.change(change, rows=1))
+    assert await asyncio.to_thread(began.wait, WITHIN_S)
+    waiting.cancel()
+    closing = asyncio.create_task(database.close())
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    with pytest.raises(Unavailable, match="in use"):
+        await open_sqlite(path)
+    may_end.set()
+    await closing
+    after = await open_sqlite(path)
+    assert (await after.load(NOW)).users == (ALICE,)
+    await after.close()
+
+
+async def test_the_event_loop_goes_on_while_a_change_is_made(path: Path) -> None:
+    """However long a disk takes: whoever asks for something else does not wait for it."""
+    may_end = threading.Event()
+
+    def change(connection: Connection) -> None:
+        assert may_end.wait(WITHIN_S)
+
+    database = await open_sqlite(path)
+    waiting = asyncio.create_task(database.change(change, rows=0))
+    await asyncio.sleep(0)
+    may_end.set()  # which nobody could, if it held up the loop
+    await waiting
     await database.close()
 
 
