@@ -8,6 +8,7 @@ import asyncio
 import sys
 import tempfile
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 from harness.servers.local import local_settings
@@ -23,7 +24,12 @@ CHECKS: Final = (
 NOT_ASKED: Final = ("/api/v1/apikey/expire", "/api/v1/apikey/{prefix}")
 VERSIONS: Final = ("v1", "v2")
 # What we do not serve and say so is no fault.
-CONFIG: Final = '[checks.not_a_server_error]\nexpected-statuses = ["2xx", "3xx", "4xx", 501]\n'
+CONFIG: Final = f"""\
+hooks = "{Path(__file__).with_name("resthooks.py")}"
+
+[checks.not_a_server_error]
+expected-statuses = ["2xx", "3xx", "4xx", 501]
+"""
 
 
 async def fuzz(arguments: list[str]) -> int:

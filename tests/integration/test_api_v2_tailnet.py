@@ -166,6 +166,8 @@ async def test_tests_alone_are_run_with_the_policy_in_force(api: Api) -> None:
     assert (await api("POST", f"{ACL}/validate", good)).document == {}
     failed = (await api("POST", f"{ACL}/validate", bad)).document
     assert (failed["message"], failed["data"][0]["user"]) == ("test(s) failed", "alice@")
+    nothing = await api("POST", f"{ACL}/validate", [None, *bad])
+    assert [each.get("user") for each in nothing.document["data"]] == [None, "alice@"]
 
 
 async def test_a_preview_names_the_rules_and_their_lines(api: Api) -> None:

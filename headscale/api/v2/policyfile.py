@@ -174,11 +174,11 @@ def verdict(text: str, complaints: tuple[Complaint, ...]) -> Verdict:
     return Verdict(FAILED, tuple(Failed(tuple(errors), user) for user, errors in by_source.items()))
 
 
-def _source_of(path: str, tests: list[dict[str, Any]]) -> str:
+def _source_of(path: str, tests: list[dict[str, Any] | None]) -> str:
     number = path.removeprefix("tests[").partition("]")[0]
     if not path.startswith("tests[") or not number.isdecimal():
         return ""
-    test = tests[int(number)]
+    test = tests[int(number)] or {}  # null is a test that says nothing
     return str(test.get("src") or test.get("user") or "")
 
 
