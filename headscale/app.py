@@ -180,7 +180,13 @@ async def running(
 
         lag = LoopLag(counts.loop, clock)
         tasks.start("lag of the loop", lag.run())
-        health = Health(database.ping, config.data_dir, counts.writer, lag)
+        health = Health(
+            database.ping,
+            config.data_dir,
+            counts=counts.writer,
+            lag=lag,
+            policy_problem=lambda: writer.snapshot.policy_problem,
+        )
         public = PublicPages(writer, server_key=machine_key(server_key.public), health=health.state)
         polls = PollHandler(writer, fanout, presence, sessions)
         questions = Questions(fanout)

@@ -57,6 +57,12 @@ def call(server: InProcessServer) -> Call:
     return called
 
 
+async def seen(url: str) -> tuple[int, Any]:
+    """What /health of the main listener says to anybody."""
+    async with aiohttp.ClientSession(url) as session, session.get("/health") as answer:
+        return answer.status, await answer.json(content_type=None)
+
+
 async def put(call: Call, text: str) -> Any:
     """Set a policy that is good."""
     status, document = await call("PUT", "policy", {"policy": text})
@@ -245,8 +251,14 @@ async def test_a_stored_policy_that_no_longer_loads_gives_way_to_the_one_before(
     problem = (await call("GET", "health"))[1]["policyProblem"]
     assert "policy 2" in problem
     assert "policy 1 of " in problem
+    words = "the policy that was set last cannot be used, another one is in force"
+    assert await seen(tailnet.server.url) == (
+        200,
+        {"status": "warn", "output": words, "checks": {"policy": words}},
+    )
     await put(call, APART)
     assert (await call("GET", "health"))[1] == {"databaseConnectivity": True}
+    assert await seen(tailnet.server.url) == (200, {"status": "pass"})
     await tailnet.server.stop()
     await tailnet.server.start()
     assert (await call("GET", "health"))[1] == {"databaseConnectivity": True}
