@@ -348,13 +348,15 @@ async def _open_database(stack: AsyncExitStack, config: Config) -> Database:
     except OSError as problem:
         raise Unavailable(f"data_dir: cannot make {config.data_dir}: {problem.strerror}") from problem
     if config.postgres is None:
-        database = await open_sqlite(config.sqlite_path)
+        database = await open_sqlite(
+            config.sqlite_path, config.sqlite, logs_statements=config.logs_statements
+        )
     else:
         try:
             from headscale.db.postgres import open_postgres  # its driver comes with an extra
         except ImportError as problem:
             raise Unavailable("PostgreSQL needs asyncpg: pip install 'headscale[postgres]'") from problem
-        database = await open_postgres(config.postgres)
+        database = await open_postgres(config.postgres, logs_statements=config.logs_statements)
     stack.push_async_callback(database.close)
     return database
 

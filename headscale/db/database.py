@@ -41,8 +41,10 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
+from headscale.config.settings import SqliteSettings
 from headscale.db import tables
 from headscale.db.migrate import TooNew, bring_up, newest
+from headscale.db.statements import log_statements
 from headscale.db.upgrading import keep_before_upgrade, usable_copy
 from headscale.errors import Unavailable
 from headscale.records import (
@@ -237,7 +239,9 @@ class Database:
         await self._link.close()
 
 
-async def open_sqlite(path: Path) -> Database:
+async def open_sqlite(
+    path: Path, settings: SqliteSettings | None = None, *, logs_statements: bool = False
+) -> Database:
     """The SQLite database in this file, created and migrated as needed.
 
     Raises Unavailable when another process has it, or when it is no database that this version can use. The
@@ -254,8 +258,10 @@ async def open_sqlite(path: Path) -> Database:
         poolclass=StaticPool,  # one writer, one connection
         connect_args={"check_same_thread": False},
     )
-    event.listen(engine.sync_engine, "connect", _set_pragmas)
+    event.listen(engine.sync_engine, "connect", partial(_set_pragmas, settings or SqliteSettings()))
     event.listen(engine.sync_engine, "begin", _begin_immediate)
+    if logs_statements:
+        log_statements(engine)
     copy = None
     try:
         copy = await asyncio.to_thread(keep_before_upgrade, path)
@@ -300,18 +306,24 @@ def take_lock(path: Path) -> int:
     return lock
 
 
-def _set_pragmas(connection: Any, _record: object) -> None:
+def _set_pragmas(settings: SqliteSettings, connection: Any, _record: object) -> None:
     # sqlite3 must leave BEGIN to us, or DDL in migrations commits behind our back.
     connection.isolation_level = None
     cursor: sqlite3.Cursor = connection.cursor()
     for pragma in (
         f"busy_timeout={BUSY_TIMEOUT_MS}",
-        "journal_mode=WAL",
-        "synchronous=FULL",
+        *_journal(settings),
         "foreign_keys=ON",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _journal(settings: SqliteSettings) -> tuple[str, ...]:
+    """A rollback journal ends a commit by its removal, which is durable with the folder: EXTRA syncs that as well."""
+    if not settings.write_ahead_log:
+        return "journal_mode=DELETE", "synchronous=EXTRA"
+    return "journal_mode=WAL", f"wal_autocheckpoint={settings.checkpoint_pages}", "synchronous=FULL"
 
 
 def _begin_immediate(connection: Connection) -> None:

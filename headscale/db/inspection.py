@@ -31,6 +31,9 @@ ONCE: Final = (
     ("api_keys", "prefix", "API key"),
 )
 SHOWN_MAX: Final = 20
+# Of a file's header (https://www.sqlite.org/fileformat2.html): bytes 18 and 19 are 2 where there is a write-ahead log.
+_VERSIONS: Final = slice(18, 20)
+_WITH_LOG: Final = b"\x02\x02"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +94,11 @@ def _is_locked(path: Path) -> bool:
 
 
 def open_to_look(path: Path) -> sqlite3.Connection:
-    """For reading only. A file that nobody has open is taken as it is, so that no other file is made beside it."""
-    is_alone = not path.with_name(f"{path.name}-wal").exists()
+    """For reading only. A file with a write-ahead log that nobody has open is taken as it is, so that no other file is
+    made beside it; one with a rollback journal needs none."""
+    with path.open("rb") as file:
+        has_log = file.read(_VERSIONS.stop)[_VERSIONS] == _WITH_LOG
+    is_alone = has_log and not path.with_name(f"{path.name}-wal").exists()
     options = "mode=ro&immutable=1" if is_alone else "mode=ro"
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, check_same_thread=False)
     connection.execute("PRAGMA query_only=ON")
