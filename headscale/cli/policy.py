@@ -8,8 +8,8 @@ from typing import Any, Final
 import click
 
 from headscale.cli.client import Patience, Refused, call
-from headscale.cli.framework import Command, Failed, Group, session
-from headscale.cli.output import machine, show
+from headscale.cli.framework import Command, Failed, Group
+from headscale.cli.output import as_json, machine, show
 from headscale.cli.policyanswers import difference, explanation
 from headscale.cli.reach import NoServer
 from headscale.policy.complaints import Complaint, PolicyRefused
@@ -35,25 +35,12 @@ def _never_bypass(context: click.Context, parameter: click.Parameter, value: boo
         raise Failed(BYPASS_IS_NOT_NEEDED)
 
 
-def _as_json(context: click.Context, parameter: click.Parameter, value: bool) -> None:
-    if value:
-        session().output = "json"
-
-
 bypass = click.option(
     "--bypass-server-and-access-database-directly",
     is_flag=True,
     hidden=True,
     expose_value=False,
     callback=_never_bypass,
-)
-as_json = click.option(
-    "--json",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_as_json,
-    help="Print for machines: -o json.",
 )
 FILE: Final = click.Path(path_type=Path)
 
