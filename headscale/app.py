@@ -257,6 +257,7 @@ async def running(
             ping=database.ping,
             audit_events=database.audit_events,
             policy=policy,
+            kept_policy=database.policy,
             logins=logins,
             checks=checks,
             questions=questions,

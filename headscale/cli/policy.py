@@ -51,10 +51,11 @@ def policy() -> None:
 
 
 @policy.command(name="get", cls=Command, aliases=("show", "view", "fetch"))
+@click.option("--id", "policy_id", type=click.IntRange(1), help="One that was set: `audit list` has the IDs.")
 @bypass
-def get_policy() -> None:
-    """Print the policy in force as it was set, comments included."""
-    document = call("GET", "/api/v1/policy")
+def get_policy(policy_id: int | None) -> None:
+    """Print the policy in force, or an old one, as it was set, comments included."""
+    document = call("GET", f"/api/v1/policy/{policy_id}" if policy_id is not None else "/api/v1/policy")
     if not machine(document):
         click.echo(document["policy"], nl=not document["policy"].endswith("\n"))
 

@@ -192,6 +192,13 @@ class Database:
             row = (await connection.execute(query)).one_or_none()
         return tables.policy_of(row) if row is not None else None
 
+    async def policy(self, policy_id: int) -> PolicyText | None:
+        """The policy that was set with this id, in force or not."""
+        query = select(tables.policies).where(tables.policies.c.id == policy_id)
+        async with self._link.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return tables.policy_of(row) if row is not None else None
+
     async def policies(self) -> tuple[PolicyText, ...]:
         """Every policy that was ever set, oldest first."""
         async with self._link.reading() as connection:
