@@ -64,6 +64,7 @@ from headscale.monitoring.requests import counting
 from headscale.monitoring.vitals import Vitals
 from headscale.pages.astray import astray, root
 from headscale.pages.devices import DevicePages
+from headscale.pages.icon import icon
 from headscale.reload import Reloader, settle_roles
 from headscale.sealing import Sealer
 from headscale.sources.certificate import CertificateSource
@@ -217,6 +218,7 @@ async def running(
         )
         routes = [
             web.get("/", root),
+            web.get("/favicon.ico", icon),
             *public.routes(),
             *DevicePages(lambda: writer.snapshot.settings.server_url).routes(),
             *LoginPages(logins, checks, sign_in, writer).routes(),

@@ -104,6 +104,15 @@ async def test_the_version_is_ours(http: aiohttp.ClientSession) -> None:
         assert (await answer.json())["version"] == __version__
 
 
+async def test_the_icon_is_a_picture_that_browsers_may_keep(http: aiohttp.ClientSession) -> None:
+    async with http.get("/favicon.ico") as answer:
+        assert (answer.status, answer.content_type) == (200, "image/png")
+        assert answer.headers["Cache-Control"] == "public, max-age=86400"
+        picture = await answer.read()
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+    assert len(picture) < 1024
+
+
 async def test_search_engines_are_told_to_stay_out(http: aiohttp.ClientSession) -> None:
     async with http.get("/robots.txt") as answer:
         assert "Disallow: /" in await answer.text()
