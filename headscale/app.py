@@ -64,6 +64,7 @@ from headscale.monitoring.requests import counting
 from headscale.monitoring.vitals import Vitals
 from headscale.pages.astray import astray, root
 from headscale.pages.devices import DevicePages
+from headscale.pages.icon import icon
 from headscale.reload import Reloader, settle_roles
 from headscale.sealing import Sealer
 from headscale.sources.certificate import CertificateSource
@@ -180,7 +181,13 @@ async def running(
 
         lag = LoopLag(counts.loop, clock)
         tasks.start("lag of the loop", lag.run())
-        health = Health(database.ping, config.data_dir, counts.writer, lag)
+        health = Health(
+            database.ping,
+            config.data_dir,
+            counts=counts.writer,
+            lag=lag,
+            policy_problem=lambda: writer.snapshot.policy_problem,
+        )
         public = PublicPages(writer, server_key=machine_key(server_key.public), health=health.state)
         polls = PollHandler(writer, fanout, presence, sessions)
         questions = Questions(fanout)
@@ -211,6 +218,7 @@ async def running(
         )
         routes = [
             web.get("/", root),
+            web.get("/favicon.ico", icon),
             *public.routes(),
             *DevicePages(lambda: writer.snapshot.settings.server_url).routes(),
             *LoginPages(logins, checks, sign_in, writer).routes(),
@@ -251,6 +259,7 @@ async def running(
             ping=database.ping,
             audit_events=database.audit_events,
             policy=policy,
+            kept_policy=database.policy,
             logins=logins,
             checks=checks,
             questions=questions,
@@ -342,13 +351,15 @@ async def _open_database(stack: AsyncExitStack, config: Config) -> Database:
     except OSError as problem:
         raise Unavailable(f"data_dir: cannot make {config.data_dir}: {problem.strerror}") from problem
     if config.postgres is None:
-        database = await open_sqlite(config.sqlite_path)
+        database = await open_sqlite(
+            config.sqlite_path, config.sqlite, logs_statements=config.logs_statements
+        )
     else:
         try:
             from headscale.db.postgres import open_postgres  # its driver comes with an extra
         except ImportError as problem:
             raise Unavailable("PostgreSQL needs asyncpg: pip install 'headscale[postgres]'") from problem
-        database = await open_postgres(config.postgres)
+        database = await open_postgres(config.postgres, logs_statements=config.logs_statements)
     stack.push_async_callback(database.close)
     return database
 

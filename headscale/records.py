@@ -402,6 +402,10 @@ class RoleMapping:
     groups: tuple[tuple[Role, tuple[str, ...]], ...]
 
 
+# As long as the Go headscale's.
+REVOKED_RETENTION: Final = timedelta(days=7)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TailnetSettings:
     """What steps and maps need to know of the configuration.
@@ -409,6 +413,7 @@ class TailnetSettings:
     `device_approval` as the operator set it; None leaves it to administrators (`Preferences`). `latest_client` is the
     release (like 1.102.4) below which clients are told to update; empty when the operator names none. `written` are
     the keys of the configuration that the operator gave a value, of those that administrators may choose otherwise.
+    `revoked_retention` is how long a pre-auth key that was revoked is still shown, None for ever.
     `probe_interval` is how often routers that stand in for each other are asked whether they answer (zero: never), and
     `probe_timeout` how long that may take. `group_issuers` are the identity providers whose groups count as groups of
     the policy, `role_mappings` those that decide the roles of their people.
@@ -421,6 +426,7 @@ class TailnetSettings:
     node_expiry: timedelta | None = None
     device_approval: bool | None = None
     ephemeral_timeout: timedelta = timedelta(minutes=30)
+    revoked_retention: timedelta | None = REVOKED_RETENTION
     probe_interval: timedelta = timedelta(seconds=10)
     probe_timeout: timedelta = timedelta(seconds=5)
     dns: DNSSettings = field(default_factory=DNSSettings)

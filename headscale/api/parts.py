@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from headscale.api.v1.audit import AuditEvents
+from headscale.api.v1.policy import KeptPolicy
 from headscale.clock import Clock
 from headscale.login.checks import PendingChecks
 from headscale.login.pending import PendingLogins
@@ -24,6 +25,7 @@ class ApiParts:
     ping: Callable[[], Awaitable[None]]
     audit_events: AuditEvents
     policy: PolicySource
+    kept_policy: KeptPolicy
     logins: PendingLogins
     checks: PendingChecks
     questions: Questions

@@ -85,7 +85,7 @@ def api_routes(parts: ApiParts) -> list[web.RouteDef]:
         *ApiKeys(acts, parts.clock).routes(),
         *Nodes(acts, parts.clock).routes(),
         *Pings(writer, parts.questions, parts.clock).routes(),
-        *Policies(acts, parts.policy).routes(),
+        *Policies(acts, parts.policy, parts.kept_policy).routes(),
         *Logins(acts, parts.logins, parts.checks).routes(),
         *Debug(writer, parts.logins, parts.clock).routes(),
         *PreferencesApi(acts).routes(),

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from headscale.cli.framework import Command, session
-from headscale.cli.output import machine
+from headscale.cli.output import as_json, machine
 from headscale.config.file import BadConfig
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def _url(context: click.Context, parameter: click.Parameter, value: str) -> str:
 )
 @click.option("--time-url", default="", callback=_url, metavar="URL", help="Whose clock to compare with.")
 @click.option("--problems", is_flag=True, help="Print only what is not in order.")
+@as_json
 def doctor(url: str, idle: float, time_url: str, problems: bool) -> int:
     """Examine the configuration, the data, the relays, and the way from clients to the server.
 

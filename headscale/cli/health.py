@@ -22,7 +22,7 @@ _UNSPECIFIED: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}  
 def health() -> int:
     """Ask the running server whether all is well: 0 when it works, 1 with what is wrong when it does not.
 
-    A policy that cannot be used is named and is no failure: starting anew would not mend it.
+    A policy that cannot be used is a warning and no failure: starting anew would not mend it.
     """
     config = session().config()
     found, problems = _asked()
@@ -33,7 +33,7 @@ def health() -> int:
     policy = found.get("policyProblem")
     words = "; ".join(problems) or (f"running, but {policy}" if policy else "ok")
     if not problems:
-        show(found | {"status": "pass"}, text=words)
+        show(found | {"status": "warn" if policy else "pass"}, text=words)
         return 0
     if session().output is None:
         raise Failed(words)

@@ -1,6 +1,5 @@
 """The `headscale` command. What a command needs is imported with it: they are to begin at once."""
 
-import platform
 from collections.abc import Mapping
 from typing import Final
 
@@ -9,6 +8,7 @@ import click
 from headscale import __version__
 from headscale.cli.framework import Command, Later, LazyGroup, run, session
 from headscale.cli.output import show
+from headscale.origin import version_document
 
 COMMANDS: Final[Mapping[str, Later]] = {
     "apikeys": Later("headscale.cli.apikeys", "apikeys", ("apikey", "api")),
@@ -63,8 +63,7 @@ def show_help(context: click.Context, words: tuple[str, ...]) -> None:
 @root.command(cls=Command)
 def version() -> None:
     """Print the version."""
-    document = {"version": __version__, "python": platform.python_version()}
-    show(document, text=__version__)
+    show(version_document(), text=__version__)
 
 
 @root.command(cls=Command)

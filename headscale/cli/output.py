@@ -13,6 +13,21 @@ from headscale.cli.framework import session
 from headscale.errors import Malformed
 
 
+def _as_json(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        session().output = "json"
+
+
+as_json = click.option(
+    "--json",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_as_json,
+    help="Print for machines: -o json.",
+)
+
+
 def show(document: Any, *, text: str) -> None:
     """Print the document in the asked format, else the text."""
     if not machine(document):

@@ -8,8 +8,8 @@ from typing import Any, Final
 import click
 
 from headscale.cli.client import Patience, Refused, call
-from headscale.cli.framework import Command, Failed, Group, session
-from headscale.cli.output import machine, show
+from headscale.cli.framework import Command, Failed, Group
+from headscale.cli.output import as_json, machine, show
 from headscale.cli.policyanswers import difference, explanation
 from headscale.cli.reach import NoServer
 from headscale.policy.complaints import Complaint, PolicyRefused
@@ -35,25 +35,12 @@ def _never_bypass(context: click.Context, parameter: click.Parameter, value: boo
         raise Failed(BYPASS_IS_NOT_NEEDED)
 
 
-def _as_json(context: click.Context, parameter: click.Parameter, value: bool) -> None:
-    if value:
-        session().output = "json"
-
-
 bypass = click.option(
     "--bypass-server-and-access-database-directly",
     is_flag=True,
     hidden=True,
     expose_value=False,
     callback=_never_bypass,
-)
-as_json = click.option(
-    "--json",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_as_json,
-    help="Print for machines: -o json.",
 )
 FILE: Final = click.Path(path_type=Path)
 
@@ -64,10 +51,11 @@ def policy() -> None:
 
 
 @policy.command(name="get", cls=Command, aliases=("show", "view", "fetch"))
+@click.option("--id", "policy_id", type=click.IntRange(1), help="One that was set: `audit list` has the IDs.")
 @bypass
-def get_policy() -> None:
-    """Print the policy in force as it was set, comments included."""
-    document = call("GET", "/api/v1/policy")
+def get_policy(policy_id: int | None) -> None:
+    """Print the policy in force, or an old one, as it was set, comments included."""
+    document = call("GET", f"/api/v1/policy/{policy_id}" if policy_id is not None else "/api/v1/policy")
     if not machine(document):
         click.echo(document["policy"], nl=not document["policy"].endswith("\n"))
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from headscale.config.settings import PostgresSettings
+from headscale.config.settings import PostgresSettings, SqliteSettings
 
 PORT_MAX: Final = 65535
 PASS_PATH: Final = "database.postgres.pass_path"  # noqa: S105
@@ -27,6 +27,15 @@ def sqlite_path(values: Values, data_dir: Path) -> Path:
     """Where the SQLite file is, or would be."""
     path: Path = values.get("database.sqlite.path", data_dir / "db.sqlite")
     return path
+
+
+def sqlite(values: Values) -> SqliteSettings:
+    """How the SQLite file keeps its journal."""
+    default = SqliteSettings()
+    return SqliteSettings(
+        write_ahead_log=values.get("database.sqlite.write_ahead_log", default.write_ahead_log),
+        checkpoint_pages=values.get("database.sqlite.wal_autocheckpoint", default.checkpoint_pages),
+    )
 
 
 def postgres(values: Values) -> PostgresSettings | None:

@@ -100,9 +100,16 @@ def _acme(settings: ACMESettings | None) -> Mapping[str, Any]:
 
 def _database(config: Config) -> Mapping[str, Any]:
     if (postgres := config.postgres) is None:
-        return {"database.type": "sqlite", "database.sqlite.path": str(config.sqlite_path)}
+        return {
+            "database.type": "sqlite",
+            "database.debug": config.logs_statements,
+            "database.sqlite.path": str(config.sqlite_path),
+            "database.sqlite.write_ahead_log": config.sqlite.write_ahead_log,
+            "database.sqlite.wal_autocheckpoint": config.sqlite.checkpoint_pages,
+        }
     return {
         "database.type": "postgres",
+        "database.debug": config.logs_statements,
         "database.postgres.host": postgres.host,
         "database.postgres.port": postgres.port,
         "database.postgres.name": postgres.name,
@@ -122,6 +129,7 @@ def _tailnet(settings: TailnetSettings) -> Mapping[str, Any]:
         "node.routes.ha.probe_interval": _duration(settings.probe_interval),
         "node.routes.ha.probe_timeout": _duration(settings.probe_timeout),
         "node.device_approval": settings.device_approval,
+        "preauth_keys.revoked_retention": _duration(settings.revoked_retention or timedelta()),
         "clients.latest_version": settings.latest_client or None,
         "logtail.enabled": settings.log_tail,
         "taildrop.enabled": settings.taildrop,

@@ -18,9 +18,17 @@ from urllib.parse import urlsplit
 
 from headscale.config.acme import acme
 from headscale.config.certificates import certificates
-from headscale.config.database import postgres, sqlite_path
+from headscale.config.database import postgres, sqlite, sqlite_path
 from headscale.config.dns import dns_settings, extra_records_path
-from headscale.config.keys import CHOOSABLE, KEYS, OTHER_PREFIXES, OTHER_VARIABLES, REMOVED, variable_of
+from headscale.config.keys import (
+    CHOOSABLE,
+    DEBUG_PREFIX,
+    KEYS,
+    OTHER_PREFIXES,
+    OTHER_VARIABLES,
+    REMOVED,
+    variable_of,
+)
 from headscale.config.oidc import oidc_providers, plain_issuer, role_mappings
 from headscale.config.settings import (
     LOGIN_LIFETIME,
@@ -37,7 +45,7 @@ from headscale.config.values import read_value
 from headscale.config.wireguard import wireguard_peers
 from headscale.errors import Malformed
 from headscale.proxies import Network, parse_proxy
-from headscale.records import Allocation, TailnetSettings
+from headscale.records import REVOKED_RETENTION, Allocation, TailnetSettings
 
 Amount = TypeVar("Amount", int, timedelta)
 
@@ -165,7 +173,9 @@ def _from_environment(environment: Mapping[str, str], complaints: list[Complaint
     for variable, value in environment.items():
         if not variable.startswith("HEADSCALE_") or variable in OTHER_VARIABLES:
             continue
-        if variable in known:
+        if variable.startswith(DEBUG_PREFIX):
+            given[variable] = _Given(f"environment {variable}", value)
+        elif variable in known:
             given[known[variable]] = _Given(f"environment {variable}", value)
         elif not variable.startswith(OTHER_PREFIXES):
             near = difflib.get_close_matches(variable, known, n=1)
@@ -189,6 +199,8 @@ class _Values:
         self._complaints = complaints
         self._read: dict[str, Any] = {}
         for name, item in given.items():
+            if name not in KEYS:
+                continue  # a variable for debugging
             try:
                 self._read[name] = read_value(KEYS[name], item.value, base=base)
             except Malformed as problem:
@@ -228,7 +240,9 @@ def _assemble(
         acme=certified,
         noise_key_path=values.get("noise.private_key_path", data_dir / "noise_private.key"),
         sqlite_path=sqlite_path(values, data_dir),
+        sqlite=sqlite(values),
         postgres=postgres(values),
+        logs_statements=values.get("database.debug", False),
         unix_socket=values.get("unix_socket") or default_socket(data_dir),
         unix_socket_mode=values.get("unix_socket_permission", 0o770),
         derp=_derp(values, data_dir, listen),
@@ -252,7 +266,9 @@ def _assemble(
         cli_api_key=values.get("cli.api_key", ""),
         cli_insecure=values.get("cli.insecure", False),
         later=tuple(
-            name for name in sorted(given) if KEYS[name].later and given[name].value not in (None, "")
+            name
+            for name in sorted(given)
+            if (name not in KEYS or KEYS[name].later) and given[name].value not in (None, "")
         ),
     )
     if complaints:
@@ -372,6 +388,7 @@ def _tailnet(values: _Values, listen: Listen, *, is_tls: bool) -> TailnetSetting
         node_expiry=expiry or None,
         device_approval=values.get("node.device_approval"),
         ephemeral_timeout=timeout,
+        revoked_retention=values.get("preauth_keys.revoked_retention", REVOKED_RETENTION) or None,
         probe_interval=interval,
         probe_timeout=answer_within,
         dns=dns_settings(values, urlsplit(server_url).hostname or ""),

@@ -25,6 +25,15 @@ class Listen:
     port: int
 
 
+@dataclass(frozen=True, slots=True)
+class SqliteSettings:
+    """How a file keeps its journal: in a write-ahead log that is folded into it once it has so many pages (0: when the
+    server stops), or in a rollback journal."""
+
+    write_ahead_log: bool = True
+    checkpoint_pages: int = 1000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresSettings:
     """A PostgreSQL database. Without a name, user, port or password libpq's variables and defaults say which.
@@ -203,7 +212,9 @@ class Config:
     acme: ACMESettings | None = None
     noise_key_path: Path
     sqlite_path: Path
+    sqlite: SqliteSettings = SqliteSettings()
     postgres: PostgresSettings | None = None
+    logs_statements: bool = False
     unix_socket: Path
     unix_socket_mode: int = 0o770
     derp: EmbeddedDERP | None = None

@@ -1,15 +1,14 @@
 """What anybody may ask the main listener: our key, health, version, and whether a relay may serve a node."""
 
-import platform
 from asyncio import IncompleteReadError
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from aiohttp import web
 
-from headscale import __version__
 from headscale.errors import Malformed
 from headscale.keys import ZERO_MACHINE_KEY, MachineKey, parse_node_key
+from headscale.origin import version_document
 from headscale.state.writer import Writer
 from headscale.tailcfg.names import decode_request
 from headscale.tailcfg.verify import VerifyRequest
@@ -69,9 +68,8 @@ class PublicPages:
 
     async def version(self, request: web.Request) -> web.Response:
         """What runs here."""
-        return web.json_response(
-            {"version": __version__, "python": platform.python_version(), "os": platform.system().lower()}
-        )
+        document = version_document()
+        return web.json_response({**document, "os": document["go"]["os"]})
 
     async def robots(self, request: web.Request) -> web.Response:
         """Nothing here is for search engines."""

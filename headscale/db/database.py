@@ -46,8 +46,10 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
+from headscale.config.settings import SqliteSettings
 from headscale.db import tables
 from headscale.db.migrate import TooNew, bring_up, newest
+from headscale.db.statements import log_statements
 from headscale.db.upgrading import keep_before_upgrade, usable_copy
 from headscale.errors import Unavailable
 from headscale.records import (
@@ -213,6 +215,13 @@ class Database:
             row = (await connection.execute(query)).one_or_none()
         return tables.policy_of(row) if row is not None else None
 
+    async def policy(self, policy_id: int) -> PolicyText | None:
+        """The policy that was set with this id, in force or not."""
+        query = select(tables.policies).where(tables.policies.c.id == policy_id)
+        async with self._link.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return tables.policy_of(row) if row is not None else None
+
     async def policies(self) -> tuple[PolicyText, ...]:
         """Every policy that was ever set, oldest first."""
         async with self._link.reading() as connection:
@@ -260,7 +269,9 @@ class Database:
         await self._link.close()
 
 
-async def open_sqlite(path: Path) -> Database:
+async def open_sqlite(
+    path: Path, settings: SqliteSettings | None = None, *, logs_statements: bool = False
+) -> Database:
     """The SQLite database in this file, created and migrated as needed.
 
     Raises Unavailable when another process has it, or when it is no database that this version can use. The
@@ -276,8 +287,10 @@ async def open_sqlite(path: Path) -> Database:
     engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(path)), **one)
     changing = create_engine(URL.create("sqlite+pysqlite", database=str(path)), **one)
     for each in (engine.sync_engine, changing):
-        event.listen(each, "connect", _set_pragmas)
+        event.listen(each, "connect", partial(_set_pragmas, settings or SqliteSettings()))
         event.listen(each, "begin", _begin_immediate)
+        if logs_statements:
+            log_statements(each)
     copy = None
     try:
         copy = await asyncio.to_thread(keep_before_upgrade, path)
@@ -329,18 +342,24 @@ def take_lock(path: Path) -> int:
     return lock
 
 
-def _set_pragmas(connection: Any, _record: object) -> None:
+def _set_pragmas(settings: SqliteSettings, connection: Any, _record: object) -> None:
     # sqlite3 must leave BEGIN to us, or DDL in migrations commits behind our back.
     connection.isolation_level = None
     cursor: sqlite3.Cursor = connection.cursor()
     for pragma in (
         f"busy_timeout={BUSY_TIMEOUT_MS}",
-        "journal_mode=WAL",
-        "synchronous=FULL",
+        *_journal(settings),
         "foreign_keys=ON",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _journal(settings: SqliteSettings) -> tuple[str, ...]:
+    """A rollback journal ends a commit by its removal, which is durable with the folder: EXTRA syncs that as well."""
+    if not settings.write_ahead_log:
+        return "journal_mode=DELETE", "synchronous=EXTRA"
+    return "journal_mode=WAL", f"wal_autocheckpoint={settings.checkpoint_pages}", "synchronous=FULL"
 
 
 def _begin_immediate(connection: Connection) -> None:

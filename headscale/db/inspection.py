@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import create_engine, select
+from sqlalchemy import Connection, create_engine, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
@@ -31,17 +31,22 @@ ONCE: Final = (
     ("api_keys", "prefix", "API key"),
 )
 SHOWN_MAX: Final = 20
+# Of a file's header (https://www.sqlite.org/fileformat2.html): bytes 18 and 19 are 2 where there is a write-ahead log.
+_VERSIONS: Final = slice(18, 20)
+_WITH_LOG: Final = b"\x02\x02"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What was seen. `problem` is why it cannot be read at all; `damage` and `duplicates` are in words.
+    """What was seen. `problem` is why it cannot be read at all; `damage` and `duplicates` are in words, as is `holder`,
+    the server that has it, where that can be told.
 
     Records are there when the database is of this version.
     """
 
-    path: Path
+    where: str
     in_use: bool
+    holder: str = ""
     problem: str = ""
     revision: str | None = None
     version: str = ""
@@ -57,7 +62,7 @@ def inspect_sqlite(path: Path, now: datetime) -> Inspection | None:
     """The database in this file; None when there is no file."""
     if not path.exists():
         return None
-    seen = Inspection(path=path, in_use=_is_locked(path))
+    seen = Inspection(where=str(path), in_use=_is_locked(path))
     try:
         with closing(open_to_look(path)) as connection:
             seen = replace(seen, damage=tuple(_damage(connection)))
@@ -69,7 +74,7 @@ def inspect_sqlite(path: Path, now: datetime) -> Inspection | None:
                     duplicates=tuple(_duplicates(connection)),
                 )
         if seen.revision == seen.newest and not seen.damage:
-            return _with_records(seen, now)
+            return _with_records(seen, path, now)
     except (sqlite3.Error, SQLAlchemyError, OSError, ValueError) as problem:
         return replace(seen, problem=str(getattr(problem, "orig", None) or problem))
     return seen
@@ -91,8 +96,11 @@ def _is_locked(path: Path) -> bool:
 
 
 def open_to_look(path: Path) -> sqlite3.Connection:
-    """For reading only. A file that nobody has open is taken as it is, so that no other file is made beside it."""
-    is_alone = not path.with_name(f"{path.name}-wal").exists()
+    """For reading only. A file with a write-ahead log that nobody has open is taken as it is, so that no other file is
+    made beside it; one with a rollback journal needs none."""
+    with path.open("rb") as file:
+        has_log = file.read(_VERSIONS.stop)[_VERSIONS] == _WITH_LOG
+    is_alone = has_log and not path.with_name(f"{path.name}-wal").exists()
     options = "mode=ro&immutable=1" if is_alone else "mode=ro"
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, check_same_thread=False)
     connection.execute("PRAGMA query_only=ON")
@@ -139,16 +147,21 @@ def _has(connection: sqlite3.Connection, table: str, column: str) -> bool:
     return any(row[1] == column for row in connection.execute(f"PRAGMA table_info({table})"))
 
 
-def _with_records(seen: Inspection, now: datetime) -> Inspection:
-    engine = create_engine("sqlite://", creator=lambda: open_to_look(seen.path), poolclass=StaticPool)
+def _with_records(seen: Inspection, path: Path, now: datetime) -> Inspection:
+    engine = create_engine("sqlite://", creator=lambda: open_to_look(path), poolclass=StaticPool)
     try:
         with engine.connect() as connection:
-            users = connection.execute(select(tables.users)).all()
-            nodes = connection.execute(select(tables.nodes)).all()
-            newest_first = select(tables.policies).order_by(tables.policies.c.id.desc()).limit(1)
-            policy = connection.execute(newest_first).one_or_none()
+            return with_records(connection, seen, now)
     finally:
         engine.dispose()
+
+
+def with_records(connection: Connection, seen: Inspection, now: datetime) -> Inspection:
+    """And what is kept in a database of this version."""
+    users = connection.execute(select(tables.users)).all()
+    nodes = connection.execute(select(tables.nodes)).all()
+    newest_first = select(tables.policies).order_by(tables.policies.c.id.desc()).limit(1)
+    policy = connection.execute(newest_first).one_or_none()
     return replace(
         seen,
         users=tuple(map(tables.user_of, users)),

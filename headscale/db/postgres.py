@@ -27,6 +27,7 @@ from headscale.config.settings import PostgresSettings
 from headscale.db import tables
 from headscale.db.database import Database
 from headscale.db.migrate import bring_up, newest
+from headscale.db.statements import log_statements
 from headscale.errors import InDoubt, Unavailable
 
 log = logging.getLogger(__name__)
@@ -252,7 +253,7 @@ class PostgresLink:
             await _ended(session.connection, session.driver, gently=gently)
 
 
-async def open_postgres(settings: PostgresSettings) -> Database:
+async def open_postgres(settings: PostgresSettings, *, logs_statements: bool = False) -> Database:
     """The PostgreSQL database of these settings, migrated as needed.
 
     Raises Unavailable when another process has it, when it cannot be reached, or when it is no database that this
@@ -262,6 +263,8 @@ async def open_postgres(settings: PostgresSettings) -> Database:
         "postgresql+asyncpg://", poolclass=NullPool, connect_args=_arguments(settings), hide_parameters=True
     )
     event.listen(engine.sync_engine, "connect", _prepare)
+    if logs_statements:
+        log_statements(engine.sync_engine)
     link = PostgresLink(engine)
     try:
         await link.take()

@@ -72,7 +72,7 @@ async def save_postgres(settings: PostgresSettings, target: Path) -> bool:
     try:
         from headscale.db.postgres import looking
     except ImportError as problem:
-        raise Unavailable(_NO_DRIVER) from problem
+        raise Unavailable(NO_DRIVER) from problem
     async with looking(settings) as connection:
         stage = await connection.run_sync(stage_of)
         await connection.run_sync(refuse_peer, stage)
@@ -163,7 +163,7 @@ def shown(place: Path | PostgresSettings) -> str:
 _STARTING: Final = frozenset(table.name for table in _FROM_THE_START)
 
 
-_NO_DRIVER: Final = "PostgreSQL needs asyncpg: pip install 'headscale[postgres]'"
+NO_DRIVER: Final = "PostgreSQL needs asyncpg: pip install 'headscale[postgres]'"
 
 
 @asynccontextmanager
@@ -175,7 +175,7 @@ async def opened(place: Path | PostgresSettings) -> AsyncIterator[Database]:
         try:
             from headscale.db.postgres import open_postgres  # its driver comes with an extra
         except ImportError as problem:
-            raise Unavailable(_NO_DRIVER) from problem
+            raise Unavailable(NO_DRIVER) from problem
         database = await open_postgres(place)
     try:
         yield database

@@ -6,7 +6,8 @@ from typing import Final
 
 from headscale.clock import Clock, SystemClock
 from headscale.config.settings import Config
-from headscale.db.inspection import inspect_sqlite
+from headscale.db.inspection import Inspection, inspect_sqlite
+from headscale.db.transfer import NO_DRIVER
 from headscale.doctor.addresses import check_addresses
 from headscale.doctor.certificate import check_certificate
 from headscale.doctor.configuration import check_configuration
@@ -47,14 +48,22 @@ async def examine_all(
         config=config,
         url=(url or config.tailnet.server_url).rstrip("/"),
         clock=clock,
-        database=await asyncio.to_thread(inspect_sqlite, config.sqlite_path, clock.now())
-        if config.postgres is None
-        else None,
+        database=await _inspected(config, clock),
         idle_s=idle_s,
         time_url=time_url,
     )
     found = await asyncio.gather(*(_run(check, case) for check in CHECKS))
     return [finding for each in found for finding in each]
+
+
+async def _inspected(config: Config, clock: Clock) -> Inspection | None:
+    if config.postgres is None:
+        return await asyncio.to_thread(inspect_sqlite, config.sqlite_path, clock.now())
+    try:
+        from headscale.db.serverinspection import inspect_postgres  # its driver comes with an extra
+    except ImportError:
+        return Inspection(where=config.postgres.shown, in_use=False, problem=NO_DRIVER)
+    return await inspect_postgres(config.postgres, clock.now())
 
 
 async def _run(check: Check, case: Case) -> list[Finding]:

@@ -1,10 +1,8 @@
 """What a server needs around it: a right clock, names that resolve, its own socket, an identity provider."""
 
 import asyncio
-import os
 import socket
 import stat
-from collections.abc import Mapping
 from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -16,9 +14,8 @@ import dns.exception
 import dns.message
 import dns.rdatatype
 import msgspec
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
+from headscale.config.settings import OIDCProvider
 from headscale.doctor.findings import Case, Finding, failed, passed, skipped, warned
 from headscale.doctor.wire import Line, NoWay, parts_of
 
@@ -112,6 +109,11 @@ async def check_socket(case: Case) -> list[Finding]:
     try:
         mode = path.stat().st_mode
     except OSError:
+        if in_use and case.config.postgres is not None:
+            then = (
+                "It may run on another machine, which is well: a second one does not start on this database"
+            )
+            return [warned("socket", f"a server has the database, and there is no {path} here", then)]
         if in_use:
             then = "See unix_socket: the running server may have another configuration"
             return [failed("socket", f"a server runs, and there is no {path}", then)]
@@ -153,10 +155,18 @@ def _mode(path: Path, mode: int) -> Finding:
 
 
 async def check_oidc(case: Case) -> list[Finding]:
-    """The identity provider, when one is configured: reachable, who it says it is, and with what a login needs."""
-    issuer = issuer_of(case.config.source, os.environ)
-    if not issuer:
+    """Each identity provider that is configured: reachable, who it says it is, and with what a login needs."""
+    providers = case.config.oidc
+    if not providers:
         return [skipped("OIDC", "oidc.issuer is not set")]
+    return list(await asyncio.gather(*(_provider(case, provider) for provider in providers)))
+
+
+async def _provider(case: Case, provider: OIDCProvider) -> Finding:
+    is_first = provider is case.config.oidc[0]
+    check = "OIDC" if len(case.config.oidc) == 1 else f"OIDC {provider.name}"
+    key = "oidc.issuer" if is_first else f"issuer of the entry {provider.name} in oidc.others"
+    issuer = provider.issuer
     url = issuer.rstrip("/") + DISCOVERY
     try:
         connector = aiohttp.TCPConnector(ssl=case.trust)
@@ -166,36 +176,19 @@ async def check_oidc(case: Case) -> list[Finding]:
                 status, body = answer.status, await answer.read()
     except (OSError, TimeoutError, aiohttp.ClientError, ValueError) as problem:
         then = "Let this machine reach it; see the name and the certificate"
-        return [failed("OIDC", f"{url} cannot be read: {problem or type(problem).__name__}", then)]
+        return failed(check, f"{url} cannot be read: {problem or type(problem).__name__}", then)
     try:
         document = msgspec.json.decode(body, type=dict[str, Any])
     except msgspec.MsgspecError:
         document = {}
     if status != 200 or not document:
         then = "Write the issuer as the provider names it, without /.well-known"
-        return [failed("OIDC", f"{url} answers {status} and is no discovery document", then)]
-    return _provider(issuer, document)
-
-
-def _provider(issuer: str, document: Mapping[str, Any]) -> list[Finding]:
+        return failed(check, f"{url} answers {status} and is no discovery document", then)
     if document.get("issuer") != issuer:
-        then = f"Write exactly {document.get('issuer')!r} in oidc.issuer, slash at the end included"
-        return [failed("OIDC", f"the provider calls itself {document.get('issuer')!r}, not {issuer!r}", then)]
+        then = f"Write exactly {document.get('issuer')!r} as {key}, slash at the end included"
+        return failed(check, f"the provider calls itself {document.get('issuer')!r}, not {issuer!r}", then)
     needed = ("authorization_endpoint", "token_endpoint", "jwks_uri")
     missing = [name for name in needed if not document.get(name)]
     if missing:
-        return [failed("OIDC", f"the provider names no {', '.join(missing)}", "See the provider's settings")]
-    return [passed("OIDC", f"{issuer} answers, with all that a login needs")]
-
-
-def issuer_of(source: Path | None, environment: Mapping[str, str]) -> str:
-    """The issuer as the operator wrote it, whether this version acts on it or not."""
-    if told := environment.get("HEADSCALE_OIDC_ISSUER"):
-        return told
-    try:
-        document = YAML(typ="safe").load(source.read_text("utf-8")) if source is not None else None
-    except (OSError, ValueError, YAMLError):
-        return ""
-    section = document.get("oidc") if isinstance(document, dict) else None
-    issuer = section.get("issuer") if isinstance(section, dict) else None
-    return issuer if isinstance(issuer, str) else ""
+        return failed(check, f"the provider names no {', '.join(missing)}", "See the provider's settings")
+    return passed(check, f"{issuer} answers, with all that a login needs")

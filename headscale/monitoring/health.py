@@ -20,7 +20,7 @@ PING_S: Final = 2.0
 FREE_MIN_BYTES: Final = 100 * 1024 * 1024
 # A client gives up on a question after ten seconds; much less is felt everywhere.
 LAG_MAX_S: Final = 1.0
-CHECKS: Final = ("database", "writes", "disk", "lag")
+CHECKS: Final = ("database", "writes", "disk", "lag", "policy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,19 @@ class Health:
     """Looks at one server."""
 
     def __init__(
-        self, ping: Callable[[], Awaitable[None]], data: Path, counts: WriterCounts, lag: LoopLag
+        self,
+        ping: Callable[[], Awaitable[None]],
+        data: Path,
+        *,
+        counts: WriterCounts,
+        lag: LoopLag,
+        policy_problem: Callable[[], str],
     ) -> None:
         self._ping = ping
         self._data = data
         self._counts = counts
         self._lag = lag
+        self._policy_problem = policy_problem
 
     async def state(self) -> State:
         """As it is now; takes two seconds at most."""
@@ -59,6 +66,8 @@ class Health:
             trouble["disk"] = "the disk with the data is nearly full"
         if self._lag.worst_s > LAG_MAX_S:
             trouble["lag"] = "the server was too busy to answer at once during the last minute"
+        if self._policy_problem():
+            trouble["policy"] = "the policy that was set last cannot be used, another one is in force"
         return State(trouble, free)
 
     async def _answers(self) -> bool:

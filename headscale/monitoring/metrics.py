@@ -78,7 +78,7 @@ class _Figures(Collector):
         )
         yield _labelled(
             "headscale_health",
-            "Whether all is well, by check, as /health has it: database, writes, disk, lag",
+            "Whether all is well, by check, as /health has it: database, writes, disk, lag, policy",
             {(("check", check),): check not in self.state.trouble for check in CHECKS},
         )
         if self.state.free_bytes is not None:

@@ -29,8 +29,6 @@ OLD_PREFIX_DIGITS: Final = 11
 _LOCK_SUFFIX: Final = "--TL"
 # Long enough to say what a key is for, and what the hosted service takes.
 DESCRIPTION_MAX: Final = 50
-# How long a key that was revoked is still shown to those who ask for it.
-REVOKED_SHOWN: Final = timedelta(days=7)
 # How long clients take to come again when an answer was lost: their back-off reaches 45 s, a restart takes longer.
 SAME_USE: Final = timedelta(minutes=5)
 PREFIX_BYTES: Final = 6
@@ -119,7 +117,7 @@ def delete_key(snapshot: Snapshot, moment: Moment, *, key_id: int) -> Effect[Non
 
 
 def revoke_key(snapshot: Snapshot, moment: Moment, *, key_id: int) -> Effect[PreAuthKey]:
-    """The key stops working now, and is shown for a week before it is forgotten; nodes that joined with it stay."""
+    """The key stops working now, and is shown for a while before it is forgotten; nodes that joined with it stay."""
     key = find_key(snapshot, key_id)
     if key.revoked is not None:
         return Effect(snapshot, key)
@@ -129,11 +127,13 @@ def revoke_key(snapshot: Snapshot, moment: Moment, *, key_id: int) -> Effect[Pre
 
 
 def forget_revoked_keys(snapshot: Snapshot, moment: Moment) -> Effect[int]:
-    """Delete the keys that were revoked a week ago; how many they were."""
+    """Delete the keys that were revoked as long ago as the operator has them shown; how many they were."""
+    if (shown := snapshot.settings.revoked_retention) is None:
+        return Effect(snapshot, 0)
     due = [
         key
         for key in snapshot.pre_auth_keys.values()
-        if key.revoked is not None and moment.now - key.revoked >= REVOKED_SHOWN
+        if key.revoked is not None and moment.now - key.revoked >= shown
     ]
     after, writes = snapshot, list[Write]()
     for key in due:

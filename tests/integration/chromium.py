@@ -71,10 +71,10 @@ class Chromium:
             return []
 
     def complaints(self) -> list[str]:
-        """What the browser refused or could not load, but for its own wish for an icon and the page's own status."""
+        """What the browser refused or could not load, but for the page's own status."""
         own = f"{self.driver.current_url} - Failed to load resource"
         messages = [str(entry["message"]) for entry in self.driver.get_log("browser")]
-        return [each for each in messages if "favicon.ico" not in each and not each.startswith(own)]
+        return [each for each in messages if not each.startswith(own)]
 
     def shoot(self, name: str) -> None:
         """Screenshots, in a wide window and on a phone; nothing may stick out at the side."""

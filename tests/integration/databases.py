@@ -20,7 +20,7 @@ from headscale.db.postgres import open_postgres
 class Place(Protocol):
     """Where a database is."""
 
-    async def open(self) -> Database:
+    async def open(self, *, logs_statements: bool = False) -> Database:
         """As a server does."""
 
     def engine(self) -> Engine:
@@ -36,8 +36,8 @@ class OnFile:
 
     path: Path
 
-    async def open(self) -> Database:
-        return await open_sqlite(self.path)
+    async def open(self, *, logs_statements: bool = False) -> Database:
+        return await open_sqlite(self.path, logs_statements=logs_statements)
 
     def engine(self) -> Engine:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,8 +54,8 @@ class OnServer:
 
     settings: PostgresSettings
 
-    async def open(self) -> Database:
-        return await open_postgres(self.settings)
+    async def open(self, *, logs_statements: bool = False) -> Database:
+        return await open_postgres(self.settings, logs_statements=logs_statements)
 
     def engine(self) -> Engine:
         its = self.settings

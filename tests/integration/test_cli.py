@@ -120,6 +120,9 @@ async def test_verbs_round_trip(server: InProcessServer) -> None:
     async with FakeClient(server.url, hostname="one") as client:
         await registered(client, key["key"])
         assert (await asked("nodes", "rename", "-i", "1", "two"))["givenName"] == "two"
+        header, row = (await headscale_inside(server.settings, "nodes", "list")).out.splitlines()
+        assert header.split()[:5] == ["ID", "Hostname", "Name", "MachineKey", "NodeKey"]
+        assert row.split()[3:5] == [client.machine_key[:15], client.node_key[:18]]
         assert (await asked("nodes", "expire", "-i", "1"))["expiry"] is not None
         assert (await asked("nodes", "expire", "-i", "1", "--disable"))["expiry"] is None
         later = await asked("nodes", "expire", "-i", "1", "-e", "2100-01-01T00:00:00Z")

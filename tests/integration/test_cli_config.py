@@ -27,8 +27,10 @@ async def test_a_configuration_is_checked_without_a_trace(
     bad = await headscale("configtest", HEADSCALE_LOG_LEVEL="loud", HEADSCALE_OIDC_ISSUER="p")
     assert bad.code == 1
     assert "log.level: 'loud' is none of trace, debug, info, warn, error" in bad.err
-    later = await headscale("configtest", HEADSCALE_DATABASE_DEBUG="true")
-    assert "without effect in this version: database.debug" in later.out
+    later = await headscale(
+        "configtest", HEADSCALE_DISABLE_CHECK_UPDATES="true", HEADSCALE_DEBUG_DEADLOCK="1"
+    )
+    assert "without effect in this version: HEADSCALE_DEBUG_DEADLOCK, disable_check_updates" in later.out
     assert list(settings.data.iterdir()) == list(tmp_path.iterdir()) == []
 
 

@@ -32,6 +32,14 @@ async def test_a_policy_is_set_checked_and_read_back(serve: Serve, headscale: He
     assert (done.code, done.out) == (0, "Policy updated.\n")
     assert (await headscale("policy", "show")).out == POLICY
     assert (await headscale("policy", "get", "-o", "json")).document["policy"] == POLICY
+    acl.write_text("{}")
+    assert (await headscale("policy", "set", "--file", str(acl))).code == 0
+    assert (await headscale("policy", "get")).out == "{}\n"
+    assert (await headscale("policy", "get", "--id", "1")).out == POLICY
+    assert (await headscale("policy", "get", "--id", "1", "-o", "json")).document["id"] == "1"
+    unknown = await headscale("policy", "get", "--id", "9")
+    assert (unknown.code, unknown.err) == (1, "Error: no policy has the id 9\n")
+    acl.write_text(POLICY)
     checked = await headscale("policy", "check", str(acl))
     assert checked.out == "Policy is valid: 0 rules, 0 tests passed.\n"
     assert (await headscale("policy", "check", "-f", str(acl), "-o", "json")).document == {

@@ -1,11 +1,15 @@
 """The database on a real file and a real server: what is committed is there, whole or not at all, and nobody else's."""
 
 import asyncio
+import logging
 import os
+import re
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -19,8 +23,13 @@ from sqlalchemy import Connection, insert, text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from harness.servers.inprocess import config_of
+from harness.servers.local import local_settings, remove_data
+from headscale.app import running
+from headscale.config.settings import SqliteSettings
 from headscale.db import tables
 from headscale.db.database import Database, Loaded, RowGone, open_sqlite
+from headscale.db.inspection import open_to_look
 from headscale.db.migrate import MIGRATIONS, newest
 from headscale.errors import Unavailable
 from headscale.records import (
@@ -296,6 +305,75 @@ async def test_the_event_loop_goes_on_while_a_change_is_made(path: Path) -> None
     may_end.set()  # which nobody could, if it held up the loop
     await waiting
     await database.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (SqliteSettings(), {"journal_mode": "wal", "synchronous": 2, "wal_autocheckpoint": 1000}),
+        (SqliteSettings(checkpoint_pages=0), {"journal_mode": "wal", "wal_autocheckpoint": 0}),
+        (SqliteSettings(write_ahead_log=False), {"journal_mode": "delete", "synchronous": 3}),
+    ],
+)
+async def test_the_operator_says_how_a_file_keeps_its_journal(
+    path: Path, settings: SqliteSettings, expected: dict[str, object]
+) -> None:
+    """Also of a file that was kept otherwise; without a write-ahead log the folder is synced as well (EXTRA)."""
+    await (await open_sqlite(path)).close()
+    database = await open_sqlite(path, settings)
+    async with database._link.reading() as connection:
+        for pragma, value in expected.items():
+            assert (await connection.execute(text(f"PRAGMA {pragma}"))).scalar() == value
+    await database.commit([Insert(ALICE)])
+    assert path.with_name("db.sqlite-wal").exists() == settings.write_ahead_log
+    await database.close()
+    assert {file.name for file in path.parent.iterdir()} == {"db.sqlite", "db.sqlite.lock"}
+
+
+async def test_a_file_with_a_rollback_journal_is_looked_at_while_it_is_written(path: Path) -> None:
+    """A look waits for what is being written: half of a transaction would look like damage."""
+    database = await open_sqlite(path, SqliteSettings(write_ahead_log=False))
+    with (
+        closing(open_to_look(path)) as looking,
+        closing(sqlite3.connect(path, isolation_level=None)) as writing,
+    ):
+        looking.execute("PRAGMA busy_timeout=0")
+        writing.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            looking.execute("SELECT count(*) FROM users")
+        writing.execute("ROLLBACK")
+        assert looking.execute("SELECT count(*) FROM users").fetchone() == (0,)
+    await database.close()
+
+
+async def test_statements_are_logged_without_their_values(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`database.debug`: names, hashes and policies are nobody's to read in a log."""
+    with caplog.at_level(logging.DEBUG, logger="headscale"):
+        database = await place.open()
+        await database.commit([Insert(ALICE)])
+        assert "INSERT" not in caplog.text
+        await database.close()
+        database = await place.open(logs_statements=True)
+        await database.commit([Insert(BOB), Insert(replace(KEY, user_id=BOB.id))])
+        await database.close()
+    said = re.findall(r"statement executed seconds=0\.[0-9]{4} sql=(INSERT INTO \w+) \(", caplog.text)
+    assert said == ["INSERT INTO users", "INSERT INTO pre_auth_keys"]
+    for value in (BOB.name, KEY.prefix, KEY.secret_hash.hex()):
+        assert value not in caplog.text
+
+
+async def test_a_server_does_as_its_configuration_says(caplog: pytest.LogCaptureFixture) -> None:
+    """Of its journal, and of its statements in the log."""
+    settings = local_settings("127.0.0.1", ephemeral_timeout=timedelta(minutes=5))
+    told = replace(config_of(settings), sqlite=SqliteSettings(write_ahead_log=False), logs_statements=True)
+    with caplog.at_level(logging.DEBUG, logger="headscale.db"):
+        async with running(told):
+            with closing(sqlite3.connect(settings.database)) as raw:
+                assert raw.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    assert "sql=SELECT users.id" in caplog.text
+    remove_data(settings)
 
 
 @pytest.mark.bar("A13")

@@ -20,13 +20,13 @@ from harness.ports import free_port
 from headscale import tls
 from headscale.clock import ManualClock, SystemClock
 from headscale.config.file import load_config
-from headscale.config.settings import Config, DerpSources
+from headscale.config.settings import Config, DerpSources, OIDCProvider
 from headscale.derp.stun import StunProtocol
 from headscale.doctor import relays, surroundings
 from headscale.doctor.certificate import check_certificate
 from headscale.doctor.findings import Case, Finding, Verdict
 from headscale.doctor.relays import check_relays
-from headscale.doctor.surroundings import check_clock, check_dns, check_oidc, check_socket, issuer_of
+from headscale.doctor.surroundings import check_clock, check_dns, check_oidc, check_socket
 from headscale.tailcfg.derpmap import DERPNode, DERPRegion
 
 DAY = timedelta(days=1)
@@ -323,8 +323,17 @@ async def test_a_socket_file_that_was_left_behind_is_no_server(config: Config) -
     assert found == {"socket mode": Verdict.FAIL, "socket": Verdict.SKIP}
 
 
-async def provided(stack: AsyncExitStack, config: Config, **changes: Any) -> Finding:
-    """What is found of a provider whose discovery document says this."""
+def with_providers(config: Config, *providers: tuple[str, str]) -> Case:
+    """Of these names and issuers."""
+    made = tuple(
+        OIDCProvider(name=name, issuer=issuer, client_id="hs", client_secret="x")
+        for name, issuer in providers
+    )
+    return case_of(replace(config, oidc=made))
+
+
+async def provider(stack: AsyncExitStack, **changes: Any) -> str:
+    """One whose discovery document says this; its issuer."""
     base = ""
 
     async def discover(request: web.Request) -> web.Response:
@@ -335,9 +344,12 @@ async def provided(stack: AsyncExitStack, config: Config, **changes: Any) -> Fin
         return web.Response(text=json.dumps(document), content_type="application/json")
 
     base = await serving(stack, discover)
-    assert config.source is not None
-    config.source.write_text(f"oidc: {{issuer: '{base}'}}\n")
-    [finding] = await check_oidc(case_of(config))
+    return base
+
+
+async def provided(stack: AsyncExitStack, config: Config, **changes: Any) -> Finding:
+    """What is found of the only provider, when its discovery document says this."""
+    [finding] = await check_oidc(with_providers(config, ("oidc", await provider(stack, **changes))))
     return finding
 
 
@@ -358,17 +370,14 @@ async def test_an_identity_provider_that_is_none_fails_and_none_is_skipped(
     async def hello(request: web.Request) -> web.Response:
         return web.Response(text="hello")
 
-    assert config.source is not None
-    config.source.write_text(f"oidc: {{issuer: '{await serving(stack, hello)}'}}\n")
-    [finding] = await check_oidc(case_of(config))
+    [finding] = await check_oidc(with_providers(config, ("oidc", await serving(stack, hello))))
     assert (finding.verdict, "no discovery document" in finding.what) == (Verdict.FAIL, True)
 
 
-def test_the_issuer_is_read_from_the_environment_first(tmp_path: Path) -> None:
-    file = tmp_path / "config.yaml"
-    file.write_text("oidc: {issuer: https://file.example}\n")
-    assert issuer_of(file, {}) == "https://file.example"
-    assert issuer_of(file, {"HEADSCALE_OIDC_ISSUER": "https://env.example"}) == "https://env.example"
-    for text in ("oidc: [", "oidc: text", "", "- a"):
-        file.write_text(text)
-        assert issuer_of(file, {}) == ""
+async def test_every_identity_provider_is_looked_at(stack: AsyncExitStack, config: Config) -> None:
+    """Those of `oidc.others` as well, each by its name and issuer."""
+    good, bad = await provider(stack), await provider(stack, issuer="https://other.example")
+    first, second = await check_oidc(with_providers(config, ("oidc", good), ("partners", bad)))
+    assert (first.check, first.verdict, good in first.what) == ("OIDC oidc", Verdict.PASS, True)
+    assert (second.check, second.verdict, bad in second.what) == ("OIDC partners", Verdict.FAIL, True)
+    assert "of the entry partners in oidc.others" in second.next

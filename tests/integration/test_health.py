@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -22,6 +23,11 @@ async def asked(server: ProcessServer, *more: str, **variables: str) -> Complete
     """The command, as a health check in the server's container runs it."""
     soon = {"HEADSCALE_CLI_TIMEOUT": "2s"}
     return await command_here({**server.variables, **soon, **variables})(["health", *more])
+
+
+def elsewhere() -> str:
+    """An address at which nobody listens."""
+    return f"127.0.0.1:{free_port('127.0.0.1')}"
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
@@ -48,15 +54,32 @@ async def test_a_server_that_works(server: ProcessServer) -> None:
     }
 
 
+async def test_a_policy_that_cannot_be_used_is_told_and_is_no_failure(server: ProcessServer) -> None:
+    """Green for a container's health check, which would only restart what then finds the same policy."""
+    await server.set_policy('{"acls": []}')
+    await server.stop()
+    with sqlite3.connect(server.settings.database) as raw:
+        raw.execute("UPDATE policies SET data = '{'")
+    await server.start()
+    ran = await asked(server)
+    assert (ran.code, ran.stderr) == (0, "")
+    assert ran.stdout.startswith("running, but policy 1, which was set last, cannot be used (")
+    ran = await asked(server, "-o", "json")
+    assert ran.code == 0
+    said = json.loads(ran.stdout)
+    assert (said["status"], said["policyProblem"][:8]) == ("warn", "policy 1")
+    assert (await asked(server, "-o", "json", HEADSCALE_LISTEN_ADDR=elsewhere())).code == 1
+
+
 async def test_a_main_listener_that_is_not_there(server: ProcessServer) -> None:
     """The socket alone is no server: clients have no use for it."""
-    elsewhere = f"127.0.0.1:{free_port('127.0.0.1')}"
-    ran = await asked(server, HEADSCALE_LISTEN_ADDR=elsewhere)
+    somewhere = elsewhere()
+    ran = await asked(server, HEADSCALE_LISTEN_ADDR=somewhere)
     assert ran.code == 1
     scheme = server.url.partition(":")[0]
-    complaint = f"nobody answers at the main listener, {scheme}://{elsewhere}: Connection refused"
+    complaint = f"nobody answers at the main listener, {scheme}://{somewhere}: Connection refused"
     assert ran.stderr == f"Error: {complaint}\n"
-    ran = await asked(server, "-o", "json", HEADSCALE_LISTEN_ADDR=elsewhere)
+    ran = await asked(server, "-o", "json", HEADSCALE_LISTEN_ADDR=somewhere)
     assert ran.code == 1
     assert (json.loads(ran.stdout)["status"], json.loads(ran.stdout)["problems"]) == ("fail", [complaint])
 

@@ -120,7 +120,7 @@ async def test_a_real_prometheus_scrapes_the_server_and_understands_every_questi
                 await asyncio.sleep(0.1)
         [online] = await query('headscale_nodes_state{state="online"}')
         assert online["value"][1] == "1"
-        assert len(await query('headscale_health{job="headscale"} == 1')) == 4
+        assert len(await query('headscale_health{job="headscale"} == 1')) == 5
         variables = (("$__rate_interval", "1m"), ("$job", "headscale"), ("$instance", ".*"))
         for expression in expressions():
             text = expression

@@ -57,6 +57,12 @@ def call(server: InProcessServer) -> Call:
     return called
 
 
+async def seen(url: str) -> tuple[int, Any]:
+    """What /health of the main listener says to anybody."""
+    async with aiohttp.ClientSession(url) as session, session.get("/health") as answer:
+        return answer.status, await answer.json(content_type=None)
+
+
 async def put(call: Call, text: str) -> Any:
     """Set a policy that is good."""
     status, document = await call("PUT", "policy", {"policy": text})
@@ -72,6 +78,24 @@ async def test_a_policy_comes_back_byte_for_byte(call: Call) -> None:
     assert document["updatedAt"].endswith("Z")
     assert await call("GET", "policy") == (200, document)
     assert set(document) == {"policy", "updatedAt"}
+
+
+async def test_every_policy_that_was_set_can_be_read_by_its_id(call: Call, tailnet: Tailnet) -> None:
+    """The audit log names the ids: an act is undone with the text of before."""
+    first, second = await put(call, OPEN), await put(call, APART)
+    assert await call("GET", "policy/1") == (200, {"id": "1", **first})
+    events = (await call("GET", "audit?limit=2"))[1]["events"]
+    told = [change for event in events for change in event["changes"]]
+    assert [(each["target"], each["before"], each["after"]) for each in told] == [
+        ("policy 2", {"id": 1, "bytes": len(OPEN)}, {"id": 2, "bytes": len(APART)}),
+        ("policy 1", None, {"id": 1, "bytes": len(OPEN)}),
+    ]
+    await tailnet.server.stop()
+    await tailnet.server.start()
+    assert await call("GET", "policy/2") == (200, {"id": "2", **second})
+    status, document = await call("GET", "policy/3")
+    assert (status, document["detail"]) == (404, "no policy has the id 3")
+    assert (await call("GET", "policy/0"))[0] == 400
 
 
 async def test_without_a_policy_there_is_none_to_get(call: Call) -> None:
@@ -245,8 +269,14 @@ async def test_a_stored_policy_that_no_longer_loads_gives_way_to_the_one_before(
     problem = (await call("GET", "health"))[1]["policyProblem"]
     assert "policy 2" in problem
     assert "policy 1 of " in problem
+    words = "the policy that was set last cannot be used, another one is in force"
+    assert await seen(tailnet.server.url) == (
+        200,
+        {"status": "warn", "output": words, "checks": {"policy": words}},
+    )
     await put(call, APART)
     assert (await call("GET", "health"))[1] == {"databaseConnectivity": True}
+    assert await seen(tailnet.server.url) == (200, {"status": "pass"})
     await tailnet.server.stop()
     await tailnet.server.start()
     assert (await call("GET", "health"))[1] == {"databaseConnectivity": True}

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
@@ -101,7 +102,20 @@ async def test_health_warns_of_what_will_be_wrong_and_stays_200(
 
 async def test_the_version_is_ours(http: aiohttp.ClientSession) -> None:
     async with http.get("/version") as answer:
-        assert (await answer.json())["version"] == __version__
+        document = await answer.json()
+    assert document["version"] == __version__
+    assert set(document) == {"version", "commit", "buildTime", "go", "dirty", "python", "os"}
+    assert (set(document["go"]), document["go"]["version"]) == ({"version", "os", "arch"}, "")
+    assert re.fullmatch("[0-9a-f]{40}|unknown", document["commit"])
+
+
+async def test_the_icon_is_a_picture_that_browsers_may_keep(http: aiohttp.ClientSession) -> None:
+    async with http.get("/favicon.ico") as answer:
+        assert (answer.status, answer.content_type) == (200, "image/png")
+        assert answer.headers["Cache-Control"] == "public, max-age=86400"
+        picture = await answer.read()
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+    assert len(picture) < 1024
 
 
 async def test_search_engines_are_told_to_stay_out(http: aiohttp.ClientSession) -> None:

@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 
+from harness.browsing import Page, open_browser
 from harness.clients.fake import FakeClient, MapStream
 from harness.servers.configuration import Configuration
+from harness.servers.identity import IdentityProvider
 from harness.servers.local import local_settings
 from harness.servers.process import ProcessServer
 from headscale.config.settings import Config
 from headscale.reload import AT_START
 from tests.integration.fakes import PATIENCE_S, registered, until
+from tests.integration.people import ALICE
 
 POLICY = '{"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]}'
 REGIONS = {"regions": {"900": {"regionid": 900, "regioncode": "far", "regionname": "Far", "nodes": [
@@ -122,6 +125,41 @@ async def test_wireguard_peers_come_change_and_go(reloading: Reloading, stream: 
     await until(stream, lambda m: m.peers[number]["Endpoints"] == ["192.0.2.2:51820"])
     await reloading.reload(FIRST, says="WireGuard peers changed count=1")
     await until(stream, lambda m: not m.peers)
+
+
+async def test_logins_follow_the_identity_providers(reloading: Reloading, stack: AsyncExitStack) -> None:
+    """One that comes, another beside it, whom it lets in, and none any more: each seen by the next login."""
+    first, second = [await identity_provider(stack) for _ in range(2)]
+    client = await stack.enter_async_context(FakeClient(reloading.server.url, hostname="laptop"))
+    url = str((await client.register())["AuthURL"])
+
+    async def seen(keys: dict[str, Any]) -> Page:
+        await reloading.reload({**FIRST, **keys}, says=READ)
+        return await (await stack.enter_async_context(open_browser())).get(url)
+
+    assert "headscale auth register" in (await seen({})).text
+    asked = await seen(first.configuration)
+    assert (asked.status, "alice@example.com" in asked.text, asked.has_form) == (200, True, True)
+    other = {
+        **{key.removeprefix("oidc."): value for key, value in second.configuration.items()},
+        "name": "partners",
+    }
+    choice = await seen({**first.configuration, "oidc.others": [other]})
+    assert [f"/oidc/start/{name}/register/" in choice.text for name in ("oidc", "partners")] == [True, True]
+    refused = await seen({**first.configuration, "oidc.allowed_domains": ["corp.example"]})
+    assert (refused.status, refused.has_form) == (403, False)
+    assert (await seen({**first.configuration, "oidc.allowed_domains": ["example.com"]})).has_form
+    gone = await seen({})
+    assert ("headscale auth register" in gone.text, gone.has_form) == (True, False)
+
+
+async def identity_provider(stack: AsyncExitStack) -> IdentityProvider:
+    """One at which alice logs in."""
+    made = IdentityProvider()
+    await made.start()
+    stack.push_async_callback(made.close)
+    made.knows("sub-alice", **ALICE)
+    return made
 
 
 async def test_the_policy_may_come_from_a_file_from_now_on(reloading: Reloading, stream: MapStream) -> None:

@@ -196,6 +196,11 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
         ("GET", "/policy"): Operation(
             scopes=(read(POLICY),), summary="Get the policy in force", answer=PolicyAnswer
         ),
+        ("GET", "/policy/{id}"): Operation(
+            scopes=(read(POLICY),),
+            summary="Get a policy that was set, in force or not (ours, not the Go headscale's)",
+            answer=object_of("KeptPolicyAnswer", id=str, policy=str, updated_at=datetime),
+        ),
         ("PUT", "/policy"): Operation(
             scopes=(POLICY,), summary="Set the policy", body=PolicyBody, answer=PolicyAnswer
         ),

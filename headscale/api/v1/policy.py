@@ -1,13 +1,14 @@
 """/api/v1/policy"""
 
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
 from headscale.api.acts import Acts
-from headscale.api.v1.body import answer, read_body
+from headscale.api.v1.body import answer, parse_id, read_body
 from headscale.api.v1.comparison import Pair, compared
 from headscale.api.v1.explanation import Question, explained
 from headscale.errors import NotFound
@@ -19,6 +20,9 @@ from headscale.sources.policyfile import TEXT_MAX_BYTES, TOO_LARGE
 BODY_MAX_BYTES: Final = 2 * TEXT_MAX_BYTES + 64 * 1024
 
 
+KeptPolicy = Callable[[int], Awaitable[PolicyText | None]]
+
+
 class PolicyBody(msgspec.Struct, frozen=True):
     """The body that carries a policy, as text."""
 
@@ -26,16 +30,18 @@ class PolicyBody(msgspec.Struct, frozen=True):
 
 
 class Policies:
-    """Get, set, check; and our own: explain, compare."""
+    """Get, set, check; and our own: explain, compare, get an old one."""
 
-    def __init__(self, acts: Acts, source: PolicySource) -> None:
+    def __init__(self, acts: Acts, source: PolicySource, kept: KeptPolicy) -> None:
         self._acts = acts
         self._source = source
+        self._kept = kept
 
     def routes(self) -> list[web.RouteDef]:
         """Where they are mounted."""
         return [
             web.get("/api/v1/policy", self.get),
+            web.get("/api/v1/policy/{id}", self.get_kept),
             web.put("/api/v1/policy", self.put),
             web.post("/api/v1/policy/check", self.check),
             web.post("/api/v1/policy/explain", self.explain),
@@ -47,13 +53,21 @@ class Policies:
         text = self._acts.snapshot.policy_text
         if text is None:
             raise NotFound("acl policy not found: none is set, and everybody may reach everybody")
-        return _shown(text)
+        return answer(_shown(text))
+
+    async def get_kept(self, request: web.Request) -> web.Response:
+        """One that was set, by the id that the audit log names; it need not be in force."""
+        policy_id = parse_id(request.match_info["id"], "policy")
+        text = await self._kept(policy_id)
+        if text is None:
+            raise NotFound(f"no policy has the id {policy_id}")
+        return answer({"id": str(text.id), **_shown(text)})
 
     async def put(self, request: web.Request) -> web.Response:
         """Set the policy; answered when it is kept, and nothing older is sent to anyone."""
         text = await _text_of(request)
         row = await self._source.set(text, act=partial(self._acts.in_the_name_of, request, "policy.set"))
-        return _shown(row)
+        return answer(_shown(row))
 
     async def check(self, request: web.Request) -> web.Response:
         """Whether it could be set now, its own tests included."""
@@ -94,5 +108,5 @@ def _check_size(text: str | None) -> None:
         )
 
 
-def _shown(text: PolicyText) -> web.Response:
-    return answer({"policy": text.text, "updatedAt": text.created_at})
+def _shown(text: PolicyText) -> dict[str, Any]:
+    return {"policy": text.text, "updatedAt": text.created_at}

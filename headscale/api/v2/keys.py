@@ -121,7 +121,7 @@ async def change(call: Call[ChangedClient]) -> Key:
 
 
 async def delete(call: Call[None]) -> None:
-    """A pre-auth key is revoked, and can be read for a week; an OAuth client is gone, and its tokens with it."""
+    """A pre-auth key is revoked, and can still be read for a while; an OAuth client is gone, and its tokens with it."""
     found = _find(call, lambda scope: scope)
     if isinstance(found, OAuthClient):
         await call.apply("oauth_client.delete", partial(delete_client, client_id=found.prefix))

@@ -6,7 +6,7 @@ import pytest
 
 from headscale.config.dump import effective
 from headscale.config.file import BadConfig, read_config
-from headscale.config.settings import PostgresSettings
+from headscale.config.settings import PostgresSettings, SqliteSettings
 
 WHOLE = """
 database:
@@ -31,6 +31,23 @@ def test_the_keys_of_the_go_headscale_are_read() -> None:
     )
     pool = ("conn_max_idle_time_secs", "max_idle_conns", "max_open_conns")
     assert config.later == tuple(f"database.postgres.{name}" for name in pool)
+
+
+def test_how_sqlite_keeps_its_journal() -> None:
+    """As the Go headscale's keys say; and whether statements are logged."""
+    config = read_config(Path("/c.yaml"), "", {})
+    assert config.sqlite == SqliteSettings(write_ahead_log=True, checkpoint_pages=1000)
+    assert not config.logs_statements
+    text = "database: {debug: true, sqlite: {write_ahead_log: false, wal_autocheckpoint: 0}}"
+    config = read_config(Path("/c.yaml"), text, {})
+    assert config.sqlite == SqliteSettings(write_ahead_log=False, checkpoint_pages=0)
+    assert config.logs_statements
+    assert config.later == ()
+    assert effective(config)["database"] == {
+        "type": "sqlite",
+        "debug": True,
+        "sqlite": {"path": str(config.sqlite_path), "write_ahead_log": False, "wal_autocheckpoint": 0},
+    }
 
 
 def test_the_password_may_come_from_the_environment_and_is_never_shown() -> None:

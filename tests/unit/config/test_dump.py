@@ -24,6 +24,7 @@ derp:
   urls: [https://derp.example.com/map.json]
   update_frequency: 90m
 tuning: {register_cache_expiration: 1.5s, register_cache_max_entries: 9}
+preauth_keys: {revoked_retention: 36h}
 policy: {mode: file, path: policy.hujson}
 dns:
   base_domain: tail.example.net
@@ -79,7 +80,7 @@ def test_every_key_that_has_an_effect_is_in_the_dump(tmp_path: Path) -> None:
     )
     shown: set[str] = set()
     by_server = (
-        "database: {type: postgres, postgres: {host: h, port: 1, name: n, user: u, pass: p, ssl: true}}\n"
+        "database: {type: postgres, debug: true, postgres: {host: h, port: 1, name: n, user: u, pass: p}}\n"
     )
     for text in (FULL, by_command, by_server):
         file.write_text(text)

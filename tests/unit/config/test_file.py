@@ -141,6 +141,16 @@ def test_keys_of_later_features_are_accepted_and_named(load: Load) -> None:
     assert list(config.later) == sorted(config.later)
 
 
+@pytest.mark.parametrize(
+    ("written", "kept"), [("", timedelta(days=7)), ("36h", timedelta(hours=36)), ("0", None), ("0s", None)]
+)
+def test_how_long_revoked_keys_are_kept(load: Load, written: str, kept: timedelta | None) -> None:
+    """A week, as the operator says, or for ever."""
+    config = load(f"preauth_keys: {{revoked_retention: {written}}}")
+    assert config.tailnet.revoked_retention == kept
+    assert config.later == ()
+
+
 def test_every_complaint_comes_at_once_with_its_line(complaints: Callable[..., list[str]]) -> None:
     found = complaints(
         """\
@@ -335,8 +345,14 @@ def test_a_bad_variable_is_named(complaints: Callable[..., list[str]]) -> None:
 
 
 def test_other_variables_are_not_ours(load: Load) -> None:
-    config = load("", HEADSCALE_CONFIG="x", HEADSCALE_DEBUG_PROFILING="1", PATH="/bin")
+    config = load("", HEADSCALE_CONFIG="x", HEADSCALE_CONFORMANCE_RUN="1", PATH="/bin")
     assert config.later == ()
+
+
+def test_the_go_headscales_debugging_variables_are_accepted_and_named(load: Load) -> None:
+    """Who set one there is told that it does nothing here."""
+    config = load("disable_check_updates: true", HEADSCALE_DEBUG_DUMP_CONFIG="1", HEADSCALE_DEBUG_DEADLOCK="")
+    assert config.later == ("HEADSCALE_DEBUG_DUMP_CONFIG", "disable_check_updates")
 
 
 def test_every_key_has_a_variable_of_its_own() -> None:

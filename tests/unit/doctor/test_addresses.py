@@ -49,7 +49,7 @@ async def verdicts(v4: str, *nodes: Node) -> dict[str, Verdict]:
         unix_socket=Path("/u"),
         tailnet=settings,
     )
-    seen = Inspection(path=Path("/s"), in_use=False, nodes=nodes)
+    seen = Inspection(where="/s", in_use=False, nodes=nodes)
     case = Case(config=config, url="http://a", clock=ManualClock(NOW), database=seen)
     return {each.check: each.verdict for each in await check_addresses(case)}
 

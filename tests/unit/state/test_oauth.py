@@ -1,5 +1,6 @@
 """OAuth clients and access tokens: what they are made of, what they may do, and when they end."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,6 @@ from headscale.errors import Malformed, NotFound, Refused
 from headscale.records import AccessToken, Delete, OAuthClient
 from headscale.state.credentials import (
     PREFIX_BYTES,
-    REVOKED_SHOWN,
     SECRET_BYTES,
     KeySecret,
     check_valid,
@@ -237,10 +237,22 @@ def test_a_revoked_key_lets_nobody_in_and_is_shown_for_a_week() -> None:
         check_valid(revoked.result, NOW - timedelta(days=1))
     assert revoke_key(revoked.snapshot, moment(NOW + timedelta(days=1)), key_id=key.id).writes == ()
     soon, due = (
-        forget_revoked_keys(revoked.snapshot, moment(NOW + REVOKED_SHOWN - rest))
+        forget_revoked_keys(revoked.snapshot, moment(NOW + timedelta(days=7) - rest))
         for rest in (timedelta(seconds=1), timedelta())
     )
     assert (soon.result, due.result) == (0, 1)
     assert soon.snapshot.pre_auth_keys
     assert not due.snapshot.pre_auth_keys
     assert forget_revoked_keys(snapshot, moment(NOW + timedelta(days=999))).result == 0
+
+
+@pytest.mark.parametrize(("kept", "forgotten_after_a_day"), [(timedelta(days=1), 1), (None, 0)])
+def test_a_revoked_key_is_shown_as_long_as_the_operator_says(
+    kept: timedelta | None, forgotten_after_a_day: int
+) -> None:
+    snapshot, key, _ = with_key(tailnet("alice"), reusable=True)
+    revoked = revoke_key(snapshot, moment(), key_id=key.id).snapshot
+    settings = replace(revoked.settings, revoked_retention=kept)
+    revoked = replace(revoked, settings=settings)
+    later = forget_revoked_keys(revoked, moment(NOW + timedelta(days=1)))
+    assert later.result == forgotten_after_a_day
