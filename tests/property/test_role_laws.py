@@ -1,7 +1,7 @@
 """Laws of roles in policies: a role is the group of those who have it; a change of it is as if it had always been."""
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -41,9 +41,19 @@ def engine_of(case: PolicyCase, held: frozenset[int], role: str) -> Compiled:
 
 @given(case=policy_cases(size=0), role=st.sampled_from(ROLES))
 def test_a_role_is_the_group_of_those_who_have_it(case: PolicyCase, role: str) -> None:
-    """Filters, peers, routes, capabilities: all that the policy with the group comes to, which other laws read."""
+    """Filters, peers, routes, capabilities: all that the policy with the group comes to, which other laws read.
+
+    The order of a filter's rules may be another: among autogroups alone, one's own devices stay where they are named
+    (recordings acl-sf07, acl-s08).
+    """
     named, held = with_roles(case, role)
-    assert answers(engine_of(named, held, role)) == answers(compiled(case))
+    assert in_any_order(engine_of(named, held, role)) == in_any_order(compiled(case))
+
+
+def in_any_order(engine: Compiled) -> dict[str, Any]:
+    """The answers, filters as sets of rules."""
+    found = answers(engine)
+    return {**found, "filters": {node: sorted(rules, key=repr) for node, rules in found["filters"].items()}}
 
 
 @given(case=policy_cases(size=0), role=st.sampled_from(ROLES), data=st.data())
