@@ -47,7 +47,7 @@ def _rules(answer: dict[str, Any], key: str, indent: str = "  ") -> Iterator[str
 
 
 def difference(document: dict[str, Any]) -> str:
-    """Who gains (+) and who loses (-) what, by target; attributes and routes of nodes after that."""
+    """Who gains (+) and who loses (-) what, by target; attributes and routes of nodes, and tags, after that."""
     if not document["changed"]:
         return "no difference in access"
     paragraphs = [
@@ -60,6 +60,8 @@ def difference(document: dict[str, Any]) -> str:
         [f"routes of {_names(each['nodes'])}, approved automatically", *_changes(each)]
         for each in document["autoApprovals"]
     ]
+    # A server of before does not say.
+    paragraphs += [[f"who may give {each['tag']}", *_changes(each)] for each in document.get("tagOwners", ())]
     return "\n".join("\n".join(lines) for lines in paragraphs)
 
 

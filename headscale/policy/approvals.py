@@ -44,16 +44,17 @@ def approves(approvals: Approvals, labels: Collection[str], route: Network) -> b
 
 
 def owns_tag(approvals: Approvals, labels: Collection[str], tag: str) -> bool:
-    """Whether someone with these labels may give a node the tag: an owner, or an owner of a tag that is one."""
-    seen: set[str] = set()
+    """Whether someone with these labels may give a node the tag."""
+    return not owners_of(approvals, tag).isdisjoint(labels)
+
+
+def owners_of(approvals: Approvals, tag: str) -> frozenset[str]:
+    """The labels by which one may give a node the tag: those of its owners, and of the owners of tags that are some."""
+    found: set[str] = set()
     todo = [tag]
     while todo:
         who = approvals.owners.get(todo.pop())
-        if who is None:
-            continue
-        if not who.labels.isdisjoint(labels):
-            return True
-        tags = {label for label in who.labels if label.startswith("tag:")} - seen
-        seen |= tags
-        todo += tags
-    return False
+        if who is not None:
+            todo += (label for label in who.labels - found if label.startswith("tag:"))
+            found |= who.labels
+    return frozenset(found)

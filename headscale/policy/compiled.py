@@ -403,6 +403,10 @@ class Compiled:
             labels += facts.kind.labels
         return approvals.owns_tag(self._workings.approvals, labels, tag)
 
+    def owners_of(self, tag: str) -> frozenset[str]:
+        """The labels of users, and the tags, that `tagOwners` lets give a node the tag."""
+        return approvals.owners_of(self._workings.approvals, tag)
+
     @property
     def via_tags(self) -> frozenset[str]:
         """The tags of the routers through which `via` grants steer."""

@@ -1,13 +1,19 @@
-"""What another policy would change: access, attributes of nodes, and routes that are approved without being asked."""
+"""What another policy would change: access, attributes of nodes, routes that are approved without being asked, and who
+may give which tags."""
 
-from collections.abc import Callable, Collection
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
+from typing import Final
 
 import msgspec
 
 from headscale.policy.compiled import Compiled
-from headscale.policy.difference import Difference, differences
+from headscale.policy.difference import Difference, differences, kind_name
 from headscale.state.routes import network_of
 from headscale.state.snapshot import Snapshot
+
+# Who may give every tag that a policy defines (state/tags.py).
+ADMINISTRATORS: Final = "administrators"
 
 
 class Pair(msgspec.Struct, frozen=True):
@@ -34,6 +40,14 @@ class Having(msgspec.Struct, frozen=True):
     lost: tuple[str, ...]
 
 
+class Giving(msgspec.Struct, frozen=True):
+    """Who may give this tag who might not, or the other way round: administrators, users, and nodes with a tag."""
+
+    tag: str
+    gained: tuple[str, ...]
+    lost: tuple[str, ...]
+
+
 class Compared(msgspec.Struct, frozen=True, rename="camel"):
     """All differences; `changed` when there is any. `auto_approvals` are of routes that nodes advertise."""
 
@@ -41,6 +55,7 @@ class Compared(msgspec.Struct, frozen=True, rename="camel"):
     access: tuple[Access, ...]
     attributes: tuple[Having, ...]
     auto_approvals: tuple[Having, ...]
+    tag_owners: tuple[Giving, ...]
 
 
 def compared(snapshot: Snapshot, old: Compiled, new: Compiled) -> Compared:
@@ -51,7 +66,8 @@ def compared(snapshot: Snapshot, old: Compiled, new: Compiled) -> Compared:
     approvals = _having(
         snapshot, lambda node_id: (_approved(snapshot, old, node_id), _approved(snapshot, new, node_id))
     )
-    return Compared(bool(access or attributes or approvals), access, attributes, approvals)
+    tags = _giving(_givers(old), _givers(new))
+    return Compared(bool(access or attributes or approvals or tags), access, attributes, approvals, tags)
 
 
 def _access(difference: Difference) -> Access:
@@ -85,3 +101,33 @@ def _approved(snapshot: Snapshot, compiled: Compiled, node_id: int) -> list[str]
     subject = compiled.nodes[node_id].subject
     routes = map(network_of, snapshot.nodes[node_id].hostinfo.routable_ips)
     return [str(route) for route in routes if route is not None and compiled.approves(subject, route)]
+
+
+def _giving(old: Mapping[str, list[str]], new: Mapping[str, list[str]]) -> tuple[Giving, ...]:
+    found = []
+    for tag in sorted({*old, *new}):
+        before, after = old.get(tag, []), new.get(tag, [])
+        was, will = set(before), set(after)
+        gained = tuple(each for each in after if each not in was)
+        lost = tuple(each for each in before if each not in will)
+        if gained or lost:
+            found.append(Giving(tag, gained, lost))
+    return tuple(found)
+
+
+def _givers(compiled: Compiled) -> Mapping[str, list[str]]:
+    """Who may give each tag that the policy defines, as it is with the users of now."""
+    labelled: dict[str, list[int]] = defaultdict(list)
+    for person_id in sorted(compiled.people):
+        for label in compiled.program.directory.labels(person_id):
+            labelled[label].append(person_id)
+    people: dict[frozenset[str], list[str]] = {}  # many tags have the same owners
+    found = {}
+    for tag in compiled.tags:
+        owners = compiled.owners_of(tag)
+        if owners not in people:
+            ids = sorted({person_id for label in owners for person_id in labelled.get(label, ())})
+            people[owners] = [kind_name(compiled, person_id) for person_id in ids]
+        tags = sorted(label for label in owners if label.startswith("tag:") and label != tag)
+        found[tag] = [ADMINISTRATORS, *people[owners], *tags]
+    return found

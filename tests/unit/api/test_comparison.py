@@ -21,13 +21,13 @@ def office() -> Snapshot:
 
 
 def test_the_same_is_no_change() -> None:
-    assert compare(office(), NOTHING, NOTHING + " // words") == Compared(False, (), (), ())
+    assert compare(office(), NOTHING, NOTHING + " // words") == Compared(False, (), (), (), ())
 
 
 def test_access_is_by_users() -> None:
     new = '{"acls": [{"action": "accept", "proto": "tcp", "src": ["alice@"], "dst": ["bob@:22"]}]}'
     found = compare(office(), NOTHING, new)
-    assert found == Compared(True, (Access(("alice@",), "bob@", ("tcp:22",), ()),), (), ())
+    assert found == Compared(True, (Access(("alice@",), "bob@", ("tcp:22",), ()),), (), (), ())
 
 
 def test_nodes_of_one_user_that_differ_go_by_their_names() -> None:
@@ -52,7 +52,43 @@ def test_routes_are_those_that_nodes_advertise() -> None:
     snapshot = with_nodes(office(), router(3, "10.1.0.0/16", "0.0.0.0/0", approved=False))
     approvers = '{"acls": [], "autoApprovers": {"routes": {"10.0.0.0/8": ["alice@"]}, "exitNode": ["bob@"]}}'
     found = compare(snapshot, NOTHING, approvers)
-    assert found == Compared(True, (), (), (Having(("host3",), ("10.1.0.0/16",), ()),))
+    assert found == Compared(True, (), (), (Having(("host3",), ("10.1.0.0/16",), ()),), ())
+
+
+def tags(snapshot: Snapshot, **old_and_new: str) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+    """Each tag that others may give, with who gains and who loses; of policies with these groups and owners."""
+    old, new = (f'{{"acls": [], {old_and_new[name]}}}' for name in ("old", "new"))
+    return [(each.tag, each.gained, each.lost) for each in compare(snapshot, old, new).tag_owners]
+
+
+def test_who_may_give_a_tag_is_compared() -> None:
+    """By people, however the policy names them."""
+    one, two = '"tagOwners": {"tag:a": ["alice@"]}', '"tagOwners": {"tag:a": ["alice@", "autogroup:member"]}'
+    assert tags(office(), old=one, new=two) == [("tag:a", ("bob@",), ())]
+    assert tags(office(), old=two, new=one) == [("tag:a", (), ("bob@",))]
+    assert tags(office(), old=one, new='"tagOwners": {"tag:a": ["user:*@x.example", "alice@"]}') == []
+    assert compare(office(), f'{{"acls": [], {one}}}', f'{{"acls": [], {two}}}').changed
+
+
+def test_a_tag_that_is_defined_may_be_given_by_administrators() -> None:
+    """Which they may not once it is gone; who logs in with it is refused."""
+    defined = '"tagOwners": {"tag:a": ["alice@"], "tag:b": []}'
+    gained = [("tag:a", ("administrators", "alice@"), ()), ("tag:b", ("administrators",), ())]
+    assert tags(office(), old='"hosts": {}', new=defined) == gained
+    assert tags(office(), old=defined, new='"hosts": {}') == [(tag, lost, gain) for tag, gain, lost in gained]
+
+
+def test_tags_and_groups_may_give_tags() -> None:
+    """A group whose members change, and tags that own tags that own the tag."""
+    owners = '"tagOwners": {"tag:a": ["tag:b"], "tag:b": ["tag:c", "group:g"], "tag:c": []}'
+    less = '"tagOwners": {"tag:a": ["tag:b"], "tag:b": ["group:g"], "tag:c": []}'
+    one, two = (f'"groups": {{"group:g": ["{name}@"]}}, {owners}' for name in ("alice", "bob"))
+    assert tags(office(), old=one, new=two) == [
+        ("tag:a", ("bob@",), ("alice@",)),
+        ("tag:b", ("bob@",), ("alice@",)),
+    ]
+    fewer = f'"groups": {{"group:g": ["alice@"]}}, {less}'
+    assert tags(office(), old=one, new=fewer) == [("tag:a", (), ("tag:c",)), ("tag:b", (), ("tag:c",))]
 
 
 def access(snapshot: Snapshot, old: str, new: str) -> list[tuple[str, str, tuple[str, ...], tuple[str, ...]]]:

@@ -80,7 +80,8 @@ def test_of_many_names_the_first_are_told() -> None:
 
 def compared(**what: Any) -> Any:
     """The API's answer to a comparison."""
-    return {"changed": bool(what), "access": [], "attributes": [], "autoApprovals": [], **what}
+    nothing: dict[str, Any] = {"access": [], "attributes": [], "autoApprovals": [], "tagOwners": []}
+    return {"changed": bool(what), **nothing, **what}
 
 
 def test_no_difference_is_said() -> None:
@@ -91,7 +92,10 @@ def test_who_gains_and_loses_what() -> None:
     access = {"sources": ["a@", "b@"], "target": "tag:web", "gained": ["tcp:443"], "lost": ["udp:53"]}
     attributes = {"nodes": ["web1"], "gained": ["x"], "lost": []}
     routes = {"nodes": ["router"], "gained": [], "lost": ["10.1.0.0/16"]}
-    found = difference(compared(access=[access], attributes=[attributes], autoApprovals=[routes]))
+    owners = {"tag": "tag:web", "gained": ["alice@"], "lost": []}
+    found = difference(
+        compared(access=[access], attributes=[attributes], autoApprovals=[routes], tagOwners=[owners])
+    )
     assert found.splitlines() == [
         "a@, b@ → tag:web",
         "  + tcp:443",
@@ -100,6 +104,8 @@ def test_who_gains_and_loses_what() -> None:
         "  + x",
         "routes of router, approved automatically",
         "  - 10.1.0.0/16",
+        "who may give tag:web",
+        "  + alice@",
     ]
 
 
