@@ -45,7 +45,7 @@ async def test_only_a_known_fault_of_a_client_is_mended(
 
     async def nobody_reaches(pairs: Any, *, budget: Any) -> None:
         asked.append(pairs)
-        raise Unreached({}, {}, 0.0)
+        raise Unreached("1 of 1 pairs is not as expected")
 
     monkeypatch.setattr(module, "assert_reach", nobody_reaches)
     monkeypatch.setattr(module, "all_pairs", lambda clients, versions: [])
