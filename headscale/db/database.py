@@ -77,6 +77,7 @@ BUSY_TIMEOUT_MS = 10_000
 LITTLE_ROOM_BYTES: Final = 64 * 1024
 # What keeps any change from being made, and is not the fault of its rows, by SQLite's primary result code.
 _CAUSES: Final = {
+    sqlite3.SQLITE_BUSY: "another program keeps the database to itself",
     sqlite3.SQLITE_FULL: "the disk with the database is full",
     sqlite3.SQLITE_IOERR: "the disk with the database cannot be read or written",
     sqlite3.SQLITE_READONLY: "the database cannot be written to",

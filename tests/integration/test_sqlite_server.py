@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.clients.fake import FakeClient
+from harness.servers.base import AdminRefused
 from harness.servers.inprocess import InProcessServer
 from harness.servers.local import LocalSettings, local_settings
 from harness.servers.process import ProcessServer
@@ -144,7 +145,9 @@ async def test_another_program_that_keeps_the_file_costs_a_change_and_not_the_se
     await server.start()
     try:
         with somebody_writes(server.settings.database):
-            with pytest.raises(Exception, match="the database did not take the change; nothing was changed"):
+            with pytest.raises(
+                AdminRefused, match="503 another program keeps the database to itself; nothing"
+            ):
                 await server.create_user("carol")
         await server.create_user("dora")
         assert [user.name for user in await server.users()] == ["dora"]
