@@ -131,7 +131,8 @@ async def test_top_follows_and_ends_cleanly(tailnet: Tailnet, join: Join, variab
     """In a terminal of its own: it shows who comes in, and Ctrl-C leaves the terminal as it was."""
     ours, theirs = pty.openpty()
     process = await asyncio.create_subprocess_exec(
-        *(*COMMAND, "top", "--interval", "0.2"),
+        # What a shell runs in the background ignores SIGINT, and so would this.
+        *("env", "--default-signal=INT", *COMMAND, "top", "--interval", "0.2"),
         stdin=theirs,
         stdout=theirs,
         stderr=asyncio.subprocess.PIPE,
