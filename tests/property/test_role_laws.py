@@ -45,8 +45,8 @@ def engine_of(case: PolicyCase, held: frozenset[int], role: str) -> Compiled:
 def test_a_role_is_the_group_of_those_who_have_it(case: PolicyCase, role: str) -> None:
     """Filters, peers, routes, capabilities: all that the policy with the group comes to, which other laws read.
 
-    The order of a filter's rules, and of the targets in one that was merged, may be another: among autogroups alone, one's
-    own devices stay where they are named (recordings acl-sf07, acl-s08).
+    The order of a filter's rules, and of the targets in one that was merged, may be another: among autogroups alone,
+    one's own devices stay where they are named (recordings acl-sf07, acl-s08).
     """
     named, held = with_roles(case, role)
     assert in_any_order(engine_of(named, held, role)) == in_any_order(compiled(case))
