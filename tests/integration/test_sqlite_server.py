@@ -122,6 +122,7 @@ def somebody_writes(path: Path) -> Iterator[sqlite3.Connection]:
         yield other
 
 
+@pytest.mark.usefixtures("in_a_file")
 async def test_a_change_waits_while_another_program_writes(tailnet: Tailnet) -> None:
     """It is made as soon as the other is done, and nobody sees an error."""
     with somebody_writes(tailnet.server.settings.database) as other:
