@@ -41,13 +41,14 @@ async def test_whoever_is_there_is_never_seen_offline(tailnet: Tailnet) -> None:
     """For longer than a keep-alive and a netcheck of the clients', by the server and by every peer."""
     clients = await tailnet.join_each(able=Ability.PREFS)
     await tailnet.meshed(clients)
-    names = {await tailnet.given_name(client) for client in clients}
+    names = {client: await tailnet.given_name(client) for client in clients}
+    everybody = set(names.values())
     end = time.monotonic() + QUIET_SECONDS
     while time.monotonic() < end:
-        assert {node.given_name for node in await tailnet.server.nodes() if node.online} == names
+        assert {node.given_name for node in await tailnet.server.nodes() if node.online} == everybody
         for client in clients:
             peers = {peer.name for peer in (await client.read()).peers if peer.online}
-            assert peers == names - {await tailnet.given_name(client)}
+            assert peers == everybody - {names[client]}
         await asyncio.sleep(RECHECK_SECONDS)
 
 

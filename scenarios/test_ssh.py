@@ -164,8 +164,8 @@ async def test_the_variables_that_a_rule_names_come_along(office: Office) -> Non
     """`acceptEnv`, by name and by pattern; what it does not name stays behind; without the key all does."""
     variables = {"GREETING": "hello", "LC_TELEPHONE": "en", "SECRET": "none"}
     words = " ".join(f'"${name}"' for name in variables)
-    ways = [(office.alices[n], target) for n, target in enumerate((*office.bobs[:1], office.server))]
-    ways += [(office.alices[0], office.bobs[1])]
+    old, new = office.alices
+    ways = [(old, office.bobs[0]), (new, office.server), (old, office.bobs[1])]
 
     async def arrived(source: TailscaledClient, target: TailscaledClient) -> str:
         typed = ["env", *(f"{name}={value}" for name, value in variables.items())]
