@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,8 @@ from harness.servers.local import LocalSettings, local_settings, remove_data
 from harness.servers.postgres import Postgres
 from harness.servers.process import ProcessServer
 from harness.strict import unavailable
+from headscale.config.file import load_config
+from headscale.config.settings import Config
 from tests.integration.chromium import Chromium
 from tests.integration.commands import START_S, Headscale, Serve, Serving, run, serving
 from tests.integration.fakes import EPHEMERAL_TIMEOUT, GRACE, Enrolled, Join, Tailnet
@@ -55,6 +57,18 @@ def in_a_file(request: pytest.FixtureRequest) -> None:
     """For tests that look into SQLite's file or break it."""
     if request.config.getoption("--database") != "sqlite":
         pytest.skip("the records are in no file")
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Callable[..., Config]:
+    """A configuration with this text, and data in a folder of its own."""
+
+    def loaded(text: str = "") -> Config:
+        file = tmp_path / "config.yaml"
+        file.write_text(f"data_dir: {tmp_path}/data\nserver_url: https://vpn.example.com\n{text}\n")
+        return load_config(file, {})
+
+    return loaded
 
 
 @pytest.fixture
